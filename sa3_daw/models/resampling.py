@@ -1,0 +1,162 @@
+"""The transformer resampling block (TRB): patches <-> latent frames through learned query tokens.
+
+Knows no audio and no bottleneck. Shapes: B batch, D width, L patches, T latent frames, N tokens, s stride;
+one segment is one latent frame, s patch tokens and one latent token. Source: SPEC 1.2 to 1.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sa3_daw.models.layers import (
+    DyT,
+    FeedForward,
+    apply_rope,
+    merge_heads,
+    rope_table,
+    split_heads,
+    windowed_attention,
+)
+from sa3_daw.models.specs import SameStageSpec
+
+Noise = Callable[[tuple[int, ...]], Tensor]
+"""Draws unit normal noise of a shape. ``None`` where one is expected means: no noise."""
+
+Rope = tuple[Tensor, Tensor]
+
+
+class WeightNormConv1d(nn.Module):
+    """Conv1d with "same" zero padding whose weight is g * v / |v| per output channel."""
+
+    def __init__(self, dim_in: int, dim_out: int, kernel: int) -> None:
+        super().__init__()
+        weight = nn.Conv1d(dim_in, dim_out, kernel).weight.detach().clone()
+        self.weight_g = nn.Parameter(weight.flatten(1).norm(dim=1)[:, None, None])
+        self.weight_v = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(dim_out))
+
+    def forward(self, x_BDL: Tensor) -> Tensor:
+        norm = self.weight_v.flatten(1).norm(dim=1)[:, None, None]
+        weight = self.weight_v * (self.weight_g / norm)
+        return F.conv1d(x_BDL, weight, self.bias, padding=weight.shape[-1] // 2)
+
+
+class DifferentialAttention(nn.Module):
+    """softmax(q k) v - softmax(q' k') v, both branches in one attention call. Source: SPEC 1.4."""
+
+    def __init__(self, dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.to_qkv = nn.Linear(dim, 5 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim, bias=False)
+        self.q_norm = DyT(head_dim)
+        self.k_norm = DyT(head_dim)
+        self.head_dim = head_dim
+
+    def forward(self, x_BND: Tensor, rope: Rope, window: tuple[int, int] | None) -> Tensor:
+        """``window`` bounds the reach in tokens (left, right); None attends to the whole sequence."""
+        q, k, v, q2, k2 = (split_heads(part, self.head_dim) for part in self.to_qkv(x_BND).chunk(5, dim=-1))
+        q = apply_rope(self.q_norm(torch.cat((q, q2), dim=1)), rope)
+        k = apply_rope(self.k_norm(torch.cat((k, k2), dim=1)), rope)
+        v = torch.cat((v, v), dim=1)
+        if window is None:
+            both = F.scaled_dot_product_attention(q, k, v)
+        else:
+            both = windowed_attention(q, k, v, *window)
+        plus, minus = both.chunk(2, dim=1)
+        result: Tensor = self.to_out(merge_heads(plus - minus))
+        return result
+
+
+class ResamplingLayer(nn.Module):
+    """Pre-norm transformer layer of SAME."""
+
+    def __init__(self, spec: SameStageSpec, sinusoidal: bool) -> None:
+        super().__init__()
+        self.pre_norm = DyT(spec.width)
+        self.self_attn = DifferentialAttention(spec.width, spec.head_dim)
+        self.ff_norm = DyT(spec.width)
+        self.ff = FeedForward(spec.width, spec.ff_mult * spec.width, sinusoidal)
+
+    def forward(self, x_BND: Tensor, rope: Rope, window: tuple[int, int] | None) -> Tensor:
+        x_BND = x_BND + self.self_attn(self.pre_norm(x_BND), rope, window)
+        return x_BND + self.ff(self.ff_norm(x_BND))
+
+
+class ResamplingBlock(nn.Module):
+    """One TRB. ``down`` turns patches into latent frames, ``up`` the reverse; a block is built for one of them."""
+
+    def __init__(self, spec: SameStageSpec, dim_in: int, dim_out: int, is_decoder: bool) -> None:
+        super().__init__()
+        self.spec = spec
+        self.new_tokens = nn.Parameter(1e-5 * torch.randn(1, 1, spec.width))
+        self.mapping = WeightNormConv1d(dim_in, dim_out, spec.mapping_kernel)
+        first_sinusoidal = spec.depth - spec.num_sinusoidal + 1 if is_decoder else spec.depth
+        self.transformers = nn.ModuleList(
+            ResamplingLayer(spec, sinusoidal=index >= first_sinusoidal) for index in range(spec.depth)
+        )
+
+    @property
+    def patch_alignment(self) -> int:
+        """Patch counts are padded to a multiple of this."""
+        return self.spec.chunk_patches or self.spec.stride
+
+    def down(self, patches_BQL: Tensor, noise: Noise | None) -> Tensor:
+        """[B, patch_dim, L] -> [B, D, T] with L padded with zeros to whole chunks or frames."""
+        stride = self.spec.stride
+        x_BDL = self.mapping(F.pad(patches_BQL, (0, -patches_BQL.shape[-1] % self.patch_alignment)))
+        segments = rearrange(x_BDL, "b d (t s) -> (b t) s d", s=stride)
+        segments = torch.cat((segments, self._queries(segments.shape[0], 1, noise)), dim=1)
+        tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=patches_BQL.shape[0])
+        tokens = self._transform(tokens)
+        return rearrange(tokens, "b (t u) d -> b d t u", u=stride + 1)[..., -1]
+
+    def up(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
+        """[B, D, T] -> [B, patch_dim, T*s]; T is padded to whole chunks inside and cropped again."""
+        stride, num_frames = self.spec.stride, x_BDT.shape[-1]
+        x_BDT = F.pad(x_BDT, (0, -num_frames % (self.patch_alignment // stride)))
+        latents = rearrange(x_BDT, "b d t -> (b t) 1 d")
+        segments = torch.cat((latents, self._queries(latents.shape[0], stride, noise)), dim=1)
+        tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=x_BDT.shape[0])
+        tokens = self._transform(tokens)
+        patches = rearrange(tokens, "b (t u) d -> b d t u", u=stride + 1)[..., 1:]
+        mapped: Tensor = self.mapping(rearrange(patches, "b d t s -> b d (t s)"))
+        return mapped[..., : num_frames * stride]
+
+    def _queries(self, num_segments: int, count: int, noise: Noise | None) -> Tensor:
+        queries = self.new_tokens.expand(num_segments, count, -1)
+        if noise is not None and self.spec.token_noise > 0:
+            queries = queries + self.spec.token_noise * noise((num_segments, count, self.spec.width))
+        return queries
+
+    def _transform(self, tokens_BND: Tensor) -> Tensor:
+        spec = self.spec
+        if not spec.chunk_patches:
+            left, right = (frames * (spec.stride + 1) for frames in spec.window_frames)
+            rope = rope_table(tokens_BND.shape[1], spec.head_dim // 2, tokens_BND.device)
+            for layer in self.transformers:
+                tokens_BND = layer(tokens_BND, rope, (left, right))
+            return tokens_BND
+        chunk = spec.chunk_patches + spec.chunk_patches // spec.stride
+        rope = rope_table(chunk, spec.head_dim // 2, tokens_BND.device)
+        unshifted = spec.depth // 2 if spec.midpoint_shift else spec.depth
+        tokens_BND = self._in_chunks(tokens_BND, self.transformers[:unshifted], chunk, rope)
+        if not spec.midpoint_shift:
+            return tokens_BND
+        shift = chunk // 2
+        ends = torch.cat((tokens_BND[:, :shift], tokens_BND, tokens_BND[:, -shift:]), dim=1)
+        return self._in_chunks(ends, self.transformers[unshifted:], chunk, rope)[:, shift:-shift]
+
+    @staticmethod
+    def _in_chunks(tokens_BND: Tensor, layers: nn.ModuleList, chunk: int, rope: Rope) -> Tensor:
+        batch = tokens_BND.shape[0]
+        chunks = rearrange(tokens_BND, "b (c n) d -> (b c) n d", n=chunk)
+        for layer in layers:
+            chunks = layer(chunks, rope, None)
+        return rearrange(chunks, "(b c) n d -> b (c n) d", b=batch)
+
+

@@ -1,0 +1,112 @@
+"""SAME, the autoencoder: stereo audio <-> latent frames. Knows no files, no sample rate and no streaming.
+
+Shapes: B batch, C audio channels, S samples, D latent channels, T latent frames, R samples in a frame.
+Attribute names are the published checkpoint's key names. Source: SPEC 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sa3_daw.models.patching import patch, unpatch
+from sa3_daw.models.resampling import Noise, ResamplingBlock
+from sa3_daw.models.specs import SameSpec
+
+BOTTLENECK_NOISE = 1e-3
+"""Published standard deviation of the bottleneck's decode noise in eval mode (SPEC 1.6)."""
+
+
+class SoftNorm(nn.Module):
+    """Soft-norm bottleneck: an affine map and one running standard deviation. Source: SPEC 1.6."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scaling_factor = nn.Parameter(torch.ones(1, dim, 1))
+        self.bias = nn.Parameter(torch.zeros(1, dim, 1))
+        self.noise_scaling_factor = nn.Parameter(torch.zeros(1, 0, 1))
+        self.register_buffer("running_std", torch.ones(1))
+        self.running_std: Tensor
+
+    def encode(self, x_BDT: Tensor) -> Tensor:
+        return (x_BDT * self.scaling_factor + self.bias) / self.running_std
+
+    def decode(self, latents_BDT: Tensor, noise: Noise | None) -> Tensor:
+        if noise is not None:
+            latents_BDT = latents_BDT + BOTTLENECK_NOISE * noise(tuple(latents_BDT.shape))
+        return latents_BDT * self.running_std
+
+
+class Encoder(nn.Module):
+    """Audio -> un-normed latents: patch, TRB, Linear, and in nano the lapped linear path beside them."""
+
+    def __init__(self, spec: SameSpec) -> None:
+        super().__init__()
+        stage = spec.encoder
+        self.spec = spec
+        block = ResamplingBlock(stage, spec.patch_dim, stage.width, is_decoder=False)
+        self.layers = nn.ModuleList((block, nn.Identity(), nn.Linear(stage.width, spec.latent_dim)))
+        if stage.lapped:
+            frame = spec.samples_per_frame
+            self.lapped = nn.Conv1d(spec.audio_channels, spec.latent_dim, 2 * frame, frame, frame // 2, bias=False)
+
+    def forward(self, audio_BCS: Tensor, noise: Noise | None = None) -> Tensor:
+        block, _, project = self.layers
+        x_BDT = block.down(patch(audio_BCS, self.spec.patch_samples), noise)
+        x_BDT = project(x_BDT.transpose(1, 2)).transpose(1, 2)
+        if self.spec.encoder.lapped:
+            covered = x_BDT.shape[-1] * self.spec.samples_per_frame
+            x_BDT = x_BDT + self.lapped(F.pad(audio_BCS, (0, covered - audio_BCS.shape[-1])))
+        return x_BDT
+
+
+class Decoder(nn.Module):
+    """De-normed latents -> audio: Linear, TRB, unpatch, and in nano the lapped linear path beside them."""
+
+    def __init__(self, spec: SameSpec) -> None:
+        super().__init__()
+        stage = spec.decoder
+        self.spec = spec
+        block = ResamplingBlock(stage, stage.width, spec.patch_dim, is_decoder=True)
+        self.layers = nn.ModuleList((nn.Identity(), nn.Linear(spec.latent_dim, stage.width), nn.Identity(), block))
+        if stage.lapped:
+            frame = spec.samples_per_frame
+            self.lapped = nn.ConvTranspose1d(
+                spec.latent_dim, spec.audio_channels, 2 * frame, frame, frame // 2, bias=False
+            )
+
+    def forward(self, x_BDT: Tensor, noise: Noise | None = None) -> Tensor:
+        if self.spec.decoder.polarity_equivariant:
+            # An exactly odd path cannot put one fixed template into every patch (the 172 Hz comb).
+            plus, minus = self._transformer_path(torch.cat((x_BDT, -x_BDT)), noise).chunk(2)
+            audio_BCS = (plus - minus) / 2
+        else:
+            audio_BCS = self._transformer_path(x_BDT, noise)
+        return audio_BCS + self.lapped(x_BDT) if self.spec.decoder.lapped else audio_BCS
+
+    def _transformer_path(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
+        _, project, _, block = self.layers
+        x_BDT = project(x_BDT.transpose(1, 2)).transpose(1, 2)
+        return unpatch(block.up(x_BDT, noise), self.spec.patch_samples)
+
+
+class Same(nn.Module):
+    """The whole autoencoder. Deterministic unless a noise source is given."""
+
+    def __init__(self, spec: SameSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = Encoder(spec)
+        self.bottleneck = SoftNorm(spec.latent_dim)
+        self.decoder = Decoder(spec)
+
+    def encode(self, audio_BCS: Tensor, noise: Noise | None = None) -> Tensor:
+        """[B, 2, S] -> [B, D, T], T = ceil(S / R) rounded up to the spec's frame alignment."""
+        latents: Tensor = self.bottleneck.encode(self.encoder(audio_BCS, noise))
+        return latents
+
+    def decode(self, latents_BDT: Tensor, noise: Noise | None = None) -> Tensor:
+        """[B, D, T] -> [B, 2, T*R]; noise is drawn for the bottleneck first, then for the query tokens."""
+        audio: Tensor = self.decoder(self.bottleneck.decode(latents_BDT, noise), noise)
+        return audio

@@ -1,0 +1,266 @@
+"""What a model is: frozen values read from its ``model_config.json``. Knows no weights and imports no torch.
+
+The config format is the published one. Keys that the published inference code never reads are tolerated
+and ignored; a config that asks for something we do not build is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported
+
+Config = dict[str, Any]
+
+SAMPLERS = {"rf_denoiser": "pingpong", "rectified_flow": "euler"}
+
+
+@dataclass(frozen=True)
+class SameStageSpec:
+    """One side (encoder or decoder) of a SAME autoencoder.
+
+    Exactly one attention pattern: ``chunk_patches`` > 0 (SAME-S: chunks, half of the layers shifted when
+    ``midpoint_shift``) or ``window_frames`` (SAME-L: a band of that many latent frames left and right).
+    ``token_noise`` is the published standard deviation of the noise on the query tokens; it is applied
+    only when a generator is given, never at inference by default.
+    ``lapped`` (nano only) adds a linear path over two overlapping frames beside the transformer, and
+    ``polarity_equivariant`` (nano only) makes the transformer path exactly odd.
+    """
+
+    width: int
+    depth: int
+    head_dim: int
+    ff_mult: int
+    stride: int
+    chunk_patches: int
+    midpoint_shift: bool
+    window_frames: tuple[int, int]
+    num_sinusoidal: int
+    mapping_kernel: int
+    token_noise: float
+    lapped: bool
+    polarity_equivariant: bool
+
+
+@dataclass(frozen=True)
+class SameSpec:
+    """A SAME autoencoder: audio [B, 2, S] <-> latents [B, latent_dim, S / samples_per_frame]."""
+
+    patch_samples: int
+    audio_channels: int
+    latent_dim: int
+    encoder: SameStageSpec
+    decoder: SameStageSpec
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Model-rate samples in one latent frame (4096 in the published models)."""
+        return self.patch_samples * self.encoder.stride
+
+    @property
+    def patch_dim(self) -> int:
+        """Channels of one patch: both audio channels, one after the other."""
+        return self.patch_samples * self.audio_channels
+
+    @property
+    def frame_alignment(self) -> int:
+        """Latent counts and chunk starts must be multiples of this (2 in SAME-S, 1 in SAME-L)."""
+        return max(1, self.decoder.chunk_patches // self.decoder.stride)
+
+
+@dataclass(frozen=True)
+class DiTSpec:
+    """A diffusion transformer over latent frames. ``local_dim`` counts the channels of the local conditioning."""
+
+    latent_dim: int
+    width: int
+    depth: int
+    num_heads: int
+    cond_dim: int
+    global_dim: int
+    local_dim: int
+    timestep_dim: int
+    ff_mult: float
+    num_memory_tokens: int
+    differential: bool
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True)
+class ConditioningSpec:
+    """Text and duration conditioning. ``text_encoder`` is ``t5gemma`` or ``minilm`` (embedded)."""
+
+    text_encoder: str
+    cond_dim: int
+    max_tokens: int
+    min_seconds: float
+    max_seconds: float
+    beat_grid_dim: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about one model that is not a weight.
+
+    ``max_num_samples`` counts samples at ``sample_rate``. ``headroom_seconds`` is generated beyond the
+    asked length and cut away, as the published models were trained (6 s); nano has none.
+    """
+
+    name: str
+    sample_rate: int
+    max_num_samples: int
+    objective: str
+    default_steps: int
+    default_guidance_scale: float
+    headroom_seconds: float
+    same: SameSpec
+    dit: DiTSpec
+    conditioning: ConditioningSpec
+
+    @property
+    def sampler(self) -> str:
+        """Name of the model's default sampler."""
+        return SAMPLERS[self.objective]
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Model-rate samples in one latent frame."""
+        return self.same.samples_per_frame
+
+    @classmethod
+    def from_config(cls, config: Config, name: str) -> ModelSpec:
+        """Read a published-format config. Raises CheckpointMismatch or Unsupported, naming the key."""
+        try:
+            return _model_spec(config, name)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise CheckpointMismatch(
+                f"model_config.json of {name!r} cannot be used: {type(error).__name__}: {error}", field=name
+            ) from error
+
+    @classmethod
+    def from_directory(cls, directory: Path, name: str) -> ModelSpec:
+        """Read ``directory/model_config.json``. Raises CheckpointMissing, CheckpointMismatch, Unsupported."""
+        path = directory / "model_config.json"
+        try:
+            config = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointMissing(f"{path} does not exist", field=name, value=str(path)) from error
+        except ValueError as error:
+            raise CheckpointMismatch(f"{path} is not JSON: {error}", field=name, value=str(path)) from error
+        return cls.from_config(config, name)
+
+
+def _model_spec(config: Config, name: str) -> ModelSpec:
+    model = config["model"]
+    diffusion = model["diffusion"]
+    objective = diffusion["diffusion_objective"]
+    if objective not in SAMPLERS:
+        raise Unsupported(f"diffusion_objective {objective!r}; known: {sorted(SAMPLERS)}")
+    same = same_spec(model["pretransform"]["config"])
+    conditioning = _conditioning_spec(model["conditioning"], diffusion)
+    defaults = config.get("sa3_daw", {})
+    distilled = objective == "rf_denoiser"
+    return ModelSpec(
+        name=name,
+        sample_rate=config["sample_rate"],
+        max_num_samples=config["sample_size"],
+        objective=objective,
+        default_steps=defaults.get("steps", 8 if distilled else 50),
+        default_guidance_scale=defaults.get("guidance_scale", 1.0 if distilled else 7.0),
+        headroom_seconds=defaults.get("headroom_seconds", 6.0),
+        same=same,
+        dit=dit_spec(diffusion["config"]),
+        conditioning=conditioning,
+    )
+
+
+def _conditioning_spec(conditioning: Config, diffusion: Config) -> ConditioningSpec:
+    by_id = {entry["id"]: entry for entry in conditioning["configs"]}
+    prompt, seconds = by_id["prompt"], by_id["seconds_total"]
+    if prompt["type"] not in ("t5gemma", "minilm"):
+        raise Unsupported(f"text conditioner {prompt['type']!r}; known: minilm, t5gemma")
+    if prompt["config"]["padding_mode"] != "learned":
+        raise Unsupported(f"padding_mode {prompt['config']['padding_mode']!r}; known: learned")
+    local_ids = diffusion["local_add_cond_ids"]
+    known = ["inpaint_mask", "inpaint_masked_input"]
+    if local_ids not in (known, [*known, "beat_grid"]):
+        raise Unsupported(f"local_add_cond_ids {local_ids}; known: {known}, with or without 'beat_grid' last")
+    latent_dim = diffusion["config"]["io_channels"]
+    return ConditioningSpec(
+        text_encoder=prompt["type"],
+        cond_dim=conditioning["cond_dim"],
+        max_tokens=prompt["config"]["max_length"],
+        min_seconds=seconds["config"]["min_val"],
+        max_seconds=seconds["config"]["max_val"],
+        beat_grid_dim=diffusion["config"]["local_add_cond_dim"] - latent_dim - 1,
+    )
+
+
+def dit_spec(config: Config) -> DiTSpec:
+    """Read a DiT ``config`` block."""
+    if config["global_cond_type"] != "adaLN" or config["timestep_features_type"] != "expo":
+        raise Unsupported("only adaLN global conditioning with expo timestep features is built")
+    if config["attn_kwargs"]["qk_norm"] != "rms" or config.get("timestep_features_logsnr", False):
+        raise Unsupported("only qk_norm 'rms' without timestep_features_logsnr is built")
+    return DiTSpec(
+        latent_dim=config["io_channels"],
+        width=config["embed_dim"],
+        depth=config["depth"],
+        num_heads=config["num_heads"],
+        cond_dim=config["cond_token_dim"],
+        global_dim=config["global_cond_dim"],
+        local_dim=config["local_add_cond_dim"],
+        timestep_dim=config.get("timestep_features_dim", 256),
+        ff_mult=config["ff_kwargs"]["mult"],
+        num_memory_tokens=config["num_memory_tokens"],
+        differential=config["attn_kwargs"]["differential"],
+    )
+
+
+def same_spec(config: Config) -> SameSpec:
+    """Read an autoencoder ``config`` block (the one that holds ``encoder`` and ``decoder``)."""
+    patching = config["pretransform"]["config"]
+    bottleneck = config["bottleneck"]
+    if bottleneck["type"] != "softnorm" or not bottleneck["config"]["auto_scale"]:
+        raise Unsupported("only the softnorm bottleneck with auto_scale is built")
+    return SameSpec(
+        patch_samples=patching["patch_size"],
+        audio_channels=patching["channels"],
+        latent_dim=config["latent_dim"],
+        encoder=_stage_spec(config["encoder"]["config"]),
+        decoder=_stage_spec(config["decoder"]["config"]),
+    )
+
+
+def _stage_spec(config: Config) -> SameStageSpec:
+    """Absent keys mean the published constructor defaults (SPEC 1.3)."""
+    if len(config["strides"]) != 1:
+        raise Unsupported(f"strides {config['strides']}; only one resampling block per side is built")
+    if not config.get("differential", True) or not config.get("dyt", True):
+        raise Unsupported("only differential attention with DyT norms is built for SAME")
+    if not config.get("variable_stride", False):
+        raise Unsupported("only variable_stride (one shared query token) is built")
+    width = config["c_mults"][0] * config["channels"]
+    window = config.get("sliding_window")
+    return SameStageSpec(
+        width=width,
+        depth=config["transformer_depths"][0],
+        head_dim=min(config.get("dim_heads", 128), width),
+        ff_mult=config.get("ff_mult", 3),
+        stride=config["strides"][0],
+        chunk_patches=0 if window else config.get("chunk_size", 128),
+        midpoint_shift=config.get("chunk_midpoint_shift", False),
+        window_frames=(window[0], window[1]) if window else (0, 0),
+        num_sinusoidal=config.get("sinusoidal_blocks", [0])[0],
+        mapping_kernel=3 if config.get("conv_mapping", False) else 1,
+        token_noise=config.get("mask_noise", 0.0),
+        lapped=config.get("lapped", False),
+        polarity_equivariant=config.get("polarity_equivariant", False),
+    )
