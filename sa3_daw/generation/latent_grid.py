@@ -1,0 +1,40 @@
+"""Samples <-> latent frames: which frames cover a clip, and where the clip lies in them. Pure arithmetic.
+
+Knows no tensor and no host sample rate; everything here counts at the model's rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sa3_daw.models.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class LatentGrid:
+    """``num_frames`` latent frames; the clip is ``num_samples`` long and starts ``lead_samples`` into them.
+
+    Nano's lapped decoder needs a neighbour on both sides of every frame, so its grids carry one spare
+    frame (rounded up to the alignment) before the clip and one after; published models carry only the
+    headroom after the end that they were trained with.
+    """
+
+    num_frames: int
+    lead_samples: int
+    num_samples: int
+    samples_per_frame: int
+
+    @classmethod
+    def covering(cls, num_samples: int, spec: ModelSpec) -> LatentGrid:
+        """Return the smallest aligned grid for a clip, headroom included as far as the model's maximum allows."""
+        frame, align = spec.samples_per_frame, spec.same.frame_alignment
+        spare = align if spec.same.decoder.lapped else 0
+        headroom = int(spec.headroom_seconds * spec.sample_rate)
+        wanted = min(num_samples + headroom, max(num_samples, spec.max_num_samples))
+        body = -(-wanted // (frame * align)) * align
+        return cls(2 * spare + body, spare * frame, num_samples, frame)
+
+    @property
+    def clip_end_frame(self) -> int:
+        """First frame that no sample of the clip lies in."""
+        return -(-(self.lead_samples + self.num_samples) // self.samples_per_frame)

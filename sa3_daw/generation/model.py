@@ -1,0 +1,86 @@
+"""A model ready to run: spec, modules and text encoder, loaded strictly and self-tested. Knows no job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sa3_daw.checkpoint import build, load_strict, read_tensors
+from sa3_daw.errors import ModelError, Unsupported
+from sa3_daw.models.conditioner import Conditioner, Conditioning
+from sa3_daw.models.dit import DiT
+from sa3_daw.models.same import Same
+from sa3_daw.models.specs import ModelSpec
+from sa3_daw.models.text_encoder import MiniLM
+
+EMBEDDED_TEXT_ENCODER = Path(__file__).parent.parent / "embedded" / "text_encoder"
+
+DIT_PREFIX = "model.model."
+CONDITIONER_PREFIX = "conditioner."
+SAME_PREFIX = "pretransform.model."
+
+
+class TextEncoder(Protocol):
+    """Turns prompts into token states."""
+
+    def encode(self, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Return states [B, max_tokens, D] and mask [B, max_tokens], True at real tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Everything one generation needs, resident in memory."""
+
+    spec: ModelSpec
+    dit: DiT
+    conditioner: Conditioner
+    same: Same
+    text_encoder: TextEncoder
+
+
+def load_model(directory: Path, name: str) -> LoadedModel:
+    """Load a model folder in the published layout and self-test it.
+
+    Raises CheckpointMissing, CheckpointMismatch, Unsupported, or ModelError when the self-test fails.
+    """
+    spec = ModelSpec.from_directory(directory, name)
+    if spec.conditioning.text_encoder != "minilm":
+        raise Unsupported(
+            f"model {name!r} needs the text encoder {spec.conditioning.text_encoder!r}, which is not built yet",
+            field="model",
+            value=name,
+            allowed="models with the embedded text encoder",
+        )
+    model = LoadedModel(
+        spec=spec,
+        dit=build(lambda: DiT(spec.dit)),
+        conditioner=build(lambda: Conditioner(spec.conditioning)),
+        same=build(lambda: Same(spec.same)),
+        text_encoder=MiniLM.from_directory(EMBEDDED_TEXT_ENCODER),
+    )
+    modules = {DIT_PREFIX: model.dit, CONDITIONER_PREFIX: model.conditioner, SAME_PREFIX: model.same}
+    load_strict(modules, read_tensors(directory), str(directory))
+    self_test(model)
+    return model
+
+
+@torch.inference_mode()
+def self_test(model: LoadedModel) -> None:
+    """Run one tiny forward pass of every part. Raises ModelError when a value is not finite."""
+    spec = model.spec
+    frames = 2 * spec.same.frame_alignment
+    states, mask = model.text_encoder.encode(["test"], spec.conditioning.max_tokens)
+    context, global_ = model.conditioner(states, mask, torch.tensor([1.0]))
+    local = torch.zeros(1, spec.dit.local_dim, frames)
+    prepared = model.dit.prepare(Conditioning(context, global_, local))
+    velocity = model.dit(torch.ones(1, spec.dit.latent_dim, frames), torch.tensor([0.5]), prepared)
+    audio = model.same.decode(velocity)
+    latents = model.same.encode(audio)
+    for what, tensor in (("DiT", velocity), ("SAME decoder", audio), ("SAME encoder", latents)):
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"self-test of {spec.name!r}: the {what} returns NaN or infinity", field="model")
