@@ -23,7 +23,9 @@ SHIFTS: dict[str, Shift] = {
     "flux_const3": FluxShift(min_alpha=3.0, max_alpha=3.0),
     "flux_var": FluxShift(min_alpha=1.0, max_alpha=6.93),
 }
-GRID = re.compile(r"(?P<shift>\w+)\.steps(?P<steps>\d+)\.smax(?P<start>[\d.]+)\.(len(?P<frames>\d+)|perelem)")
+GRID = re.compile(
+    r"(fallback_len\.)?(?P<shift>\w+)\.steps(?P<steps>\d+)(\.smax(?P<start>[\d.]+))?\.(len(?P<frames>\d+)|perelem)"
+)
 RAW = re.compile(r"(?P<shift>\w+)\.raw_shift_t(?P<points>\d+)_len(?P<frames>\d+)")
 PER_ITEM_FRAMES = (1.0, 300.0, 2000.0)
 
@@ -39,7 +41,7 @@ def schedule_cases(fixture: Fixture) -> Iterator[Case]:
             )
             shift = SHIFTS[grid["shift"]]
             yield Case.compare(
-                key, published_t_grid(int(grid["steps"]), shift, frames, float(grid["start"])), fixture[key]
+                key, published_t_grid(int(grid["steps"]), shift, frames, float(grid["start"] or 1)), fixture[key]
             )
         elif raw := RAW.fullmatch(key):
             tau = torch.linspace(0, 1, int(raw["points"]))
@@ -58,7 +60,7 @@ def sampler_cases(fixture: Fixture) -> Iterator[Case]:
 
     start = fixture["x0"]
     for key in fixture.keys(suffix=".out"):
-        sampler, grid_name, _ = key.split(".")
+        sampler, grid_name = key.removesuffix(".out").split(".", 1)
         grid = fixture[f"sched.{grid_name}"]
         steps = list(_steps(sampler, velocity, start, grid, fixture, grid_name))
         yield Case.compare(key, steps[-1].x_BDT, fixture[key])

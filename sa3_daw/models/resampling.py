@@ -100,15 +100,10 @@ class ResamplingBlock(nn.Module):
             ResamplingLayer(spec, sinusoidal=index >= first_sinusoidal) for index in range(spec.depth)
         )
 
-    @property
-    def patch_alignment(self) -> int:
-        """Patch counts are padded to a multiple of this."""
-        return self.spec.chunk_patches or self.spec.stride
-
     def down(self, patches_BQL: Tensor, noise: Noise | None) -> Tensor:
-        """[B, patch_dim, L] -> [B, D, T] with L padded with zeros to whole chunks or frames."""
+        """[B, patch_dim, L] -> [B, D, T]; L is whole chunks (SAME-S) or whole frames (SAME-L)."""
         stride = self.spec.stride
-        x_BDL = self.mapping(F.pad(patches_BQL, (0, -patches_BQL.shape[-1] % self.patch_alignment)))
+        x_BDL = self.mapping(patches_BQL)
         segments = rearrange(x_BDL, "b d (t s) -> (b t) s d", s=stride)
         segments = torch.cat((segments, self._queries(segments.shape[0], 1, noise)), dim=1)
         tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=patches_BQL.shape[0])
@@ -118,7 +113,7 @@ class ResamplingBlock(nn.Module):
     def up(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
         """[B, D, T] -> [B, patch_dim, T*s]; T is padded to whole chunks inside and cropped again."""
         stride, num_frames = self.spec.stride, x_BDT.shape[-1]
-        x_BDT = F.pad(x_BDT, (0, -num_frames % (self.patch_alignment // stride)))
+        x_BDT = F.pad(x_BDT, (0, -num_frames % max(1, self.spec.chunk_patches // stride)))
         latents = rearrange(x_BDT, "b d t -> (b t) 1 d")
         segments = torch.cat((latents, self._queries(latents.shape[0], stride, noise)), dim=1)
         tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=x_BDT.shape[0])

@@ -39,26 +39,30 @@ class SoftNorm(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Audio -> un-normed latents: patch, TRB, Linear, and in nano the lapped linear path beside them."""
+    """Audio -> un-normed latents: patch, TRB, Linear; nano has the lapped linear path beside or instead."""
 
     def __init__(self, spec: SameSpec) -> None:
         super().__init__()
         stage = spec.encoder
         self.spec = spec
-        block = ResamplingBlock(stage, spec.patch_dim, stage.width, is_decoder=False)
-        self.layers = nn.ModuleList((block, nn.Identity(), nn.Linear(stage.width, spec.latent_dim)))
+        if stage.depth:
+            block = ResamplingBlock(stage, spec.patch_dim, stage.width, is_decoder=False)
+            self.layers = nn.ModuleList((block, nn.Identity(), nn.Linear(stage.width, spec.latent_dim)))
         if stage.lapped:
             frame = spec.samples_per_frame
             self.lapped = nn.Conv1d(spec.audio_channels, spec.latent_dim, 2 * frame, frame, frame // 2, bias=False)
 
     def forward(self, audio_BCS: Tensor, noise: Noise | None = None) -> Tensor:
-        block, _, project = self.layers
-        x_BDT = block.down(patch(audio_BCS, self.spec.patch_samples), noise)
-        x_BDT = project(x_BDT.transpose(1, 2)).transpose(1, 2)
-        if self.spec.encoder.lapped:
-            covered = x_BDT.shape[-1] * self.spec.samples_per_frame
-            x_BDT = x_BDT + self.lapped(F.pad(audio_BCS, (0, covered - audio_BCS.shape[-1])))
-        return x_BDT
+        spec = self.spec
+        audio_BCS = F.pad(audio_BCS, (0, -audio_BCS.shape[-1] % (spec.samples_per_frame * spec.frame_alignment)))
+        paths = []
+        if spec.encoder.depth:
+            block, _, project = self.layers
+            x_BDT = block.down(patch(audio_BCS, spec.patch_samples), noise)
+            paths.append(project(x_BDT.transpose(1, 2)).transpose(1, 2))
+        if spec.encoder.lapped:
+            paths.append(self.lapped(audio_BCS))
+        return sum(paths[1:], start=paths[0])
 
 
 class Decoder(nn.Module):

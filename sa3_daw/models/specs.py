@@ -26,8 +26,9 @@ class SameStageSpec:
     ``midpoint_shift``) or ``window_frames`` (SAME-L: a band of that many latent frames left and right).
     ``token_noise`` is the published standard deviation of the noise on the query tokens; it is applied
     only when a generator is given, never at inference by default.
-    ``lapped`` (nano only) adds a linear path over two overlapping frames beside the transformer, and
-    ``polarity_equivariant`` (nano only) makes the transformer path exactly odd.
+    ``lapped`` (nano only) adds a linear path over two overlapping frames beside the transformer; with
+    ``depth`` 0 (an encoder only) it is the whole path. ``polarity_equivariant`` (nano only) makes the
+    transformer path exactly odd.
     """
 
     width: int
