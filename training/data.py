@@ -1,0 +1,127 @@
+"""The rendered corpus on disk: latents, beat grids and caption states, and batches of them. Knows no model.
+
+Shapes: B batch, D latent channels, T frames, L text tokens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sa3_daw.generation.beat_grid import beat_grid
+from sa3_daw.models.text_encoder import MiniLM
+from sa3_daw.music.timeline import TempoMap
+from sa3_training.corpus.captions import caption
+from sa3_training.corpus.score import Score, compose
+from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
+from sa3_training.lapped import LappedTransform
+
+LEAD_FRAMES = 2
+"""Frames of silence before the first beat, as generation leaves them before a clip."""
+
+MAX_TOKENS = 32
+CAPTIONS_PER_CLIP = 2
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Equally long clips: latents [N, D, T] and beat grids [N, G, T] float16, caption states [M, L, 384]."""
+
+    latents: Tensor
+    grids: Tensor
+    states: Tensor
+    masks: Tensor
+    caption_of: Tensor
+    frame_seconds: float
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.latents.shape[-1])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees."""
+
+    latents_BDT: Tensor
+    grid_BGT: Tensor
+    states_BLD: Tensor
+    mask_BL: Tensor
+    seconds_B: Tensor
+
+
+def render_clips(
+    seeds: range, num_frames: int, transform: LappedTransform, renderer: Renderer, encoder: MiniLM
+) -> Clips:
+    """Compose, render and encode one clip per seed."""
+    frame = transform.analysis.shape[-1] // 2
+    frame_seconds = frame / SAMPLE_RATE
+    body_seconds = (num_frames - LEAD_FRAMES) * frame_seconds
+    latents, grids, texts = [], [], []
+    for seed in seeds:
+        score = compose(seed, body_seconds)
+        audio = torch.from_numpy(renderer.render(score, body_seconds))
+        audio = torch.nn.functional.pad(audio, (LEAD_FRAMES * frame, 0))
+        encoded = torch.nn.functional.conv1d(audio[None], transform.analysis, stride=frame, padding=frame // 2)
+        latents.append(encoded[0].half())
+        grids.append(torch.from_numpy(_grid(score, num_frames, frame_seconds)).half())
+        rng = random.Random(f"caption {seed}")
+        texts += [caption(score, rng) for _ in range(CAPTIONS_PER_CLIP)]
+    unique = sorted(set(texts))
+    states, masks = encode_texts(unique, encoder)
+    position = {text: index for index, text in enumerate(unique)}
+    caption_of = torch.tensor([position[text] for text in texts]).view(-1, CAPTIONS_PER_CLIP)
+    return Clips(torch.stack(latents), torch.stack(grids), states, masks, caption_of, frame_seconds)
+
+
+def encode_texts(texts: list[str], encoder: MiniLM, group: int = 64) -> tuple[Tensor, Tensor]:
+    """Return states [N, L, 384] float16 and masks [N, L] for many texts."""
+    pairs = [encoder.encode(texts[start : start + group], MAX_TOKENS) for start in range(0, len(texts), group)]
+    return torch.cat([states.half() for states, _ in pairs]), torch.cat([mask for _, mask in pairs])
+
+
+def _grid(score: Score, num_frames: int, frame_seconds: float) -> np.ndarray:
+    tempo = TempoMap.constant(score.bpm, score.numerator, score.denominator)
+    return beat_grid(tempo, -LEAD_FRAMES * frame_seconds, num_frames, frame_seconds)
+
+
+def save_clips(clips: Clips, path: Path) -> None:
+    """Write the clips to one file, whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(vars(clips), part)
+    part.rename(path)
+
+
+def load_clips(path: Path) -> Clips:
+    """Read what ``save_clips`` wrote."""
+    return Clips(**torch.load(path, weights_only=True))
+
+
+def batches(pools: list[Clips], lengths: list[tuple[int, int]], seed: int) -> Iterator[Batch]:
+    """Yield batches for ever, in an order that depends on ``seed`` alone.
+
+    ``lengths`` pairs a crop length in frames with a batch size; one pair is drawn per batch and filled
+    from a pool that is long enough. Half of the crops start at the clip's start, lead included.
+    """
+    rng = random.Random(seed)
+    while True:
+        num_frames, size = rng.choice(lengths)
+        clips = rng.choice([pool for pool in pools if pool.num_frames >= num_frames])
+        rows = [rng.randrange(len(clips.latents)) for _ in range(size)]
+        room = clips.num_frames - num_frames
+        starts = [0 if rng.random() < 0.5 else rng.randint(0, room) for _ in rows]
+        cut = [(row, slice(start, start + num_frames)) for row, start in zip(rows, starts, strict=True)]
+        texts = [int(clips.caption_of[row, rng.randrange(CAPTIONS_PER_CLIP)]) for row in rows]
+        yield Batch(
+            torch.stack([clips.latents[row, :, window] for row, window in cut]).float(),
+            torch.stack([clips.grids[row, :, window] for row, window in cut]).float(),
+            clips.states[texts].float(),
+            clips.masks[texts],
+            torch.full((size,), num_frames * clips.frame_seconds),
+        )
