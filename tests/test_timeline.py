@@ -91,6 +91,16 @@ def test_ppq_and_seconds_are_exact_inverses(points: tuple[TempoPoint, ...], ppq:
 
 
 @settings(max_examples=300, deadline=None)
+@given(points=tempo_points(), ppq=st.fractions(-10, 400, max_denominator=960))
+def test_bar_of_a_position_leads_back_to_it(points: tuple[TempoPoint, ...], ppq: Fraction) -> None:
+    tempo = TempoMap(points)
+    assert tempo.ppq_of_bar(tempo.bar_at(ppq)) == ppq
+    assert tempo.point_at(ppq) == max(
+        (p for p in points if p.position_ppq <= max(ppq, 0)), key=lambda p: p.position_ppq
+    )
+
+
+@settings(max_examples=300, deadline=None)
 @given(points=tempo_points(), bars=st.lists(st.fractions(0, 60, max_denominator=16), min_size=2))
 def test_later_bars_never_start_earlier(points: tuple[TempoPoint, ...], bars: list[Fraction]) -> None:
     tempo = TempoMap(points)

@@ -98,6 +98,15 @@ class TempoMap:
         """Return the sample of a position, rounded once, half up."""
         return round_half_up(self.seconds_at(ppq) * sample_rate)
 
+    def point_at(self, ppq: Fraction) -> TempoPoint:
+        """Return the tempo and metre in force at a position."""
+        return _in_force(self._segments, self._starts_ppq, ppq).point
+
+    def bar_at(self, ppq: Fraction) -> Fraction:
+        """Return which bar a position lies in (counted from 0), with its share of that bar."""
+        segment = _in_force(self._segments, self._starts_ppq, ppq)
+        return segment.bar + (ppq - segment.ppq) / segment.quarters_per_bar
+
     def ppq_of_bar(self, bar: Fraction | int) -> Fraction:
         """Return where a bar (counted from 0, fractions allowed) starts.
 
