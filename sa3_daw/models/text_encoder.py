@@ -1,7 +1,7 @@
 """The embedded text encoder: all-MiniLM-L6-v2 from int8 weights. Knows no diffusion model and no prompt rule.
 
-A BERT of 6 layers, 384 wide. Every matrix is stored as int8 with one scale per row. The two lookup tables stay
-int8 in memory (12 MB instead of 47) and are widened row by row; the layers are widened once, at load.
+A BERT of 6 layers, 384 wide. The token table is stored as int8 with a scale per row and stays so in memory (12 MB
+instead of 47); the layers' matrices are int8 with a scale per 128 columns of a row and are widened once, at load.
 Shapes: B batch, L text tokens, D width, H heads, E head width.
 """
 
@@ -23,6 +23,8 @@ from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 
+TABLE_KEY = "words.weight"
+
 MAX_CHARACTERS = 8192
 """512 tokens hold about 2500 characters of prose; tokenising the rest of a megabyte would take a second."""
 
@@ -41,17 +43,17 @@ class Sizes:
 
 
 class Int8Table(nn.Module):
-    """A lookup table held in int8 with one float32 scale per row."""
+    """A lookup table held in int8 with one scale per row."""
 
     def __init__(self, num_rows: int, width: int) -> None:
         super().__init__()
         self.weight: Tensor
         self.scale: Tensor
         self.register_buffer("weight", torch.zeros(num_rows, width, dtype=torch.int8))
-        self.register_buffer("scale", torch.zeros(num_rows))
+        self.register_buffer("scale", torch.zeros(num_rows, 1))
 
     def forward(self, index: Tensor) -> Tensor:
-        return self.weight[index].float() * self.scale[index][..., None]
+        return self.weight[index].float() * self.scale[index]
 
 
 class Layer(nn.Module):
@@ -83,7 +85,7 @@ class MiniLM(nn.Module):
         self.sizes = sizes
         self.tokenizer = tokenizer
         self.words = Int8Table(sizes.vocabulary, sizes.width)
-        self.positions = Int8Table(sizes.positions, sizes.width)
+        self.positions = nn.Parameter(torch.zeros(sizes.positions, sizes.width))
         self.norm = nn.LayerNorm(sizes.width, sizes.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.depth))
 
@@ -97,7 +99,7 @@ class MiniLM(nn.Module):
         tokenizer = _read_tokenizer(directory / TOKENIZER_FILE, sizes.vocabulary)
         encoder = build(lambda: cls(sizes, tokenizer))
         wanted = encoder.state_dict()
-        state = _widen_layers(read_tensors(directory), wanted)
+        state = _widen_layers(read_tensors(directory))
         _check_fit(state, wanted, str(directory))
         encoder.load_state_dict(state, assign=True)
         return encoder.requires_grad_(False).eval()
@@ -119,7 +121,7 @@ class MiniLM(nn.Module):
 
     def forward(self, index_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Token ids -> states [B, L, D]; what stands at masked places is undefined."""
-        x_BLD: Tensor = self.norm(self.words(index_BL) + self.positions(torch.arange(index_BL.shape[1])))
+        x_BLD: Tensor = self.norm(self.words(index_BL) + self.positions[: index_BL.shape[1]])
         for layer in self.layers:
             x_BLD = layer(x_BLD, mask_BL)
         return x_BLD
@@ -132,10 +134,13 @@ class MiniLM(nn.Module):
 
 
 def _read_sizes(path: Path) -> Sizes:
-    config = json.loads(_read_text(path))
     known = {field.name for field in fields(Sizes)}
-    if config.keys() != known:
-        raise CheckpointMismatch(f"{path} has the keys {sorted(config)}, wanted {sorted(known)}", value=str(path))
+    try:
+        config = json.loads(_read_text(path))
+    except ValueError as error:
+        raise CheckpointMismatch(f"{path} is not JSON: {error}", value=str(path)) from error
+    if not isinstance(config, dict) or config.keys() != known:
+        raise CheckpointMismatch(f"{path} must be an object of the keys {sorted(known)}", value=str(path))
     return Sizes(**config)
 
 
@@ -160,14 +165,21 @@ def _read_text(path: Path) -> str:
     return path.read_text("utf-8")
 
 
-def _widen_layers(stored: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``stored`` as float32, int8 matrices times their scales, but for the tables that stay int8."""
-    state = {key: tensor if key in wanted and tensor.dtype == wanted[key].dtype else tensor.float()
-             for key, tensor in stored.items()}
-    for key in stored:
-        matrix = key.removesuffix("scale") + "weight"
-        if key not in wanted and matrix in state:
-            state[matrix] = state[matrix] * state.pop(key)[:, None]
+def _widen_layers(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``stored`` with all but the table as float32, each matrix times its scales.
+
+    A scale that fits no matrix is left in, to be reported as unexpected.
+    """
+    state = {key: tensor if key == TABLE_KEY else tensor.float() for key, tensor in stored.items()}
+    for scale_key in stored:
+        key = scale_key.removesuffix("scale") + "weight"
+        if not scale_key.endswith(".scale") or key == TABLE_KEY or key not in state:
+            continue
+        matrix, scale = state[key], state[scale_key]
+        per_column = scale.repeat_interleave(matrix.shape[-1] // scale.shape[-1], dim=-1)
+        if per_column.shape == matrix.shape:
+            state[key] = matrix * per_column
+            del state[scale_key]
     return state
 
 
