@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sa3_daw.audio.files import read_wav
 from sa3_daw.cli.generate import check_writable, generate
+from sa3_daw.cli.manage import stop_and_wait
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import TerminalReport, describe_length, describe_levels, describe_times
 from sa3_daw.client import Client, new_job_id
@@ -27,13 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     started_here = not daemon_runs()
     with Client.connect() as client:
         try:
-            with TerminalReport() as report:
+            with TerminalReport(num_samples) as report:
                 take = generate(client, job, wav, report)
-            with TerminalReport() as report:
+            with TerminalReport(num_samples) as report:
                 again = generate(client, replace(job, job_id=new_job_id()), wav, report)
         finally:
             if started_here and not arguments.keep:
-                client.shutdown()
+                stop_and_wait(client)
     samples, sample_rate, _, start_sample = read_wav(wav)
     title = f'"{PROMPT}", {NUM_BARS} bars of 4/4 at {BPM} BPM, model {take.job.model}, seed {take.job.seed}'
     draw_picture(png, samples, sample_rate, tempo, start_sample, title)

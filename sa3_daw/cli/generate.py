@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from sa3_daw import __version__
 from sa3_daw.audio.files import WavWriter
 from sa3_daw.cli.play import play
-from sa3_daw.cli.report import JsonReport, Report, TerminalReport, describe_length
+from sa3_daw.cli.report import JsonReport, Report, TerminalReport
 from sa3_daw.cli.request import job_from
-from sa3_daw.client import Accepted, AudioChunk, Cancelled, Client, Finished, JobStream, new_job_id, random_seed
-from sa3_daw.errors import invalid
+from sa3_daw.client import Client, Event, JobStream, new_job_id, random_seed
+from sa3_daw.errors import DaemonUnreachable, invalid
+from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
+from sa3_daw.protocol.messages import Accepted, Finished
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Take:
 def run(arguments: argparse.Namespace) -> int:
     job = job_from(arguments, new_job_id(), random_seed())
     check_writable(arguments.output)
-    report: Report = JsonReport() if arguments.json else TerminalReport()
+    report: Report = JsonReport() if arguments.json else TerminalReport(job.num_samples)
     with report, Client.connect() as client:
         take = generate(client, job, arguments.output, report)
     report.taken(take)
@@ -48,44 +50,48 @@ def generate(client: Client, job: Job, path: Path, report: Report) -> Take:
     """Run one job and write its audio while it arrives.
 
     Raises the job's error, or KeyboardInterrupt after Ctrl-C, when the daemon has confirmed the cancellation;
-    in both cases no file is left under the final name.
+    in both cases nothing is left under the final name.
     """
     started = perf_counter()
     first_chunk_seconds = 0.0
-    writer: WavWriter | None = None
-    with cancelling(client.submit(job), report) as stream:
-        try:
+    event: Event | None = None
+    with cancelled_by_ctrl_c(client.submit(job), report) as stream:
+        job = accepted(stream, job, report)
+        with WavWriter(path, job.sample_rate, 2, recipe_of(job), job.start_sample) as writer:
             for event in stream:
                 report.event(event)
-                if isinstance(event, Accepted):
-                    job = event.job
-                    writer = WavWriter(path, job.sample_rate, 2, recipe_of(job), job.start_sample)
-                elif isinstance(event, AudioChunk):
-                    assert writer is not None
+                if isinstance(event, AudioChunk):
                     first_chunk_seconds = first_chunk_seconds or perf_counter() - started
                     writer.write(event.samples)
-                elif isinstance(event, Finished):
-                    assert writer is not None
-                    writer.close()
-                    return Take(path, job, event, first_chunk_seconds, perf_counter() - started)
-        except BaseException:
-            if writer is not None:
-                writer.abort()
-            raise
-    raise KeyboardInterrupt
+            if not isinstance(event, Finished):
+                raise stopped()
+    return Take(path, job, event, first_chunk_seconds, perf_counter() - started)
+
+
+def accepted(stream: JobStream, job: Job, report: Report) -> Job:
+    """Return the job with the model's own values that the daemon has filled in."""
+    event = next(stream)
+    report.event(event)
+    if not isinstance(event, Accepted):
+        raise stopped()
+    return replace(job, model=event.model, steps=event.steps, guidance_scale=event.guidance_scale)
+
+
+def stopped() -> DaemonUnreachable:
+    return DaemonUnreachable("the daemon was told to stop and has cancelled the job; nothing was written")
 
 
 @contextmanager
-def cancelling(stream: JobStream, report: Report) -> Iterator[JobStream]:
-    """Cancel the job on the daemon when the block is left by an error or Ctrl-C, and wait until it says so."""
-    try:
-        yield stream
-    except BaseException:
-        stream.cancel()
-        for event in stream:
-            if isinstance(event, Cancelled | Finished):
+def cancelled_by_ctrl_c(stream: JobStream, report: Report) -> Iterator[JobStream]:
+    """Cancel the job on the daemon after Ctrl-C and wait until it says so; a second Ctrl-C waits no longer."""
+    with stream:
+        try:
+            yield stream
+        except KeyboardInterrupt:
+            stream.cancel()
+            for event in stream:
                 report.event(event)
-        raise
+            raise
 
 
 def recipe_of(job: Job) -> dict[str, Any]:
@@ -95,12 +101,9 @@ def recipe_of(job: Job) -> dict[str, Any]:
 
 def check_writable(path: Path) -> None:
     """Find out before anything is generated that the file could not be written. Raises InvalidField."""
-    if path.is_dir():
+    if path.is_dir() or not path.name:
         raise invalid("output", str(path), "a file name, not a folder")
     if not path.parent.is_dir():
         raise invalid("output", str(path), "a file in a folder that exists")
     if not os.access(path.parent, os.W_OK):
         raise invalid("output", str(path), "a file in a folder that can be written")
-
-
-__all__ = ["Take", "check_writable", "describe_length", "generate", "run"]

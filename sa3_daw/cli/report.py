@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from sa3_daw import client
+from sa3_daw.client import Event
+from sa3_daw.errors import Sa3Error
+from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
+from sa3_daw.protocol.messages import Accepted, Cancelled, Finished
+from sa3_daw.protocol.messages import Progress as JobProgress
 
 if TYPE_CHECKING:
     from sa3_daw.cli.generate import Take
@@ -26,7 +30,7 @@ class Report(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def event(self, event: client.JobEvent) -> None: ...
+    def event(self, event: Event) -> None: ...
 
     def taken(self, take: Take) -> None: ...
 
@@ -34,7 +38,7 @@ class Report(Protocol):
 class TerminalReport:
     """A bar per stage with the time that is left, on stderr and only on a terminal; the summary on stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_samples: int) -> None:
         console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<14}"),
@@ -46,7 +50,7 @@ class TerminalReport:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._num_samples = 0
+        self._num_samples = num_samples
 
     def __enter__(self) -> TerminalReport:
         self._bars.start()
@@ -58,14 +62,12 @@ class TerminalReport:
     ) -> None:
         self._bars.stop()
 
-    def event(self, event: client.JobEvent) -> None:
-        if isinstance(event, client.Accepted):
-            self._num_samples = event.job.num_samples
-        elif isinstance(event, client.Progress):
+    def event(self, event: Event) -> None:
+        if isinstance(event, JobProgress):
             self._show(event.stage, event.step, event.num_steps)
-        elif isinstance(event, client.AudioChunk):
+        elif isinstance(event, AudioChunk):
             self._show("decoding", event.start_sample + event.samples.shape[1], self._num_samples)
-        elif isinstance(event, client.Cancelled):
+        elif isinstance(event, Cancelled):
             self._bars.stop()
             print("sa3-daw: cancelled on the daemon, nothing was written", file=sys.stderr)
 
@@ -91,20 +93,19 @@ class JsonReport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, client.Sa3Error):
+        if isinstance(error, Sa3Error):
             self._line("failed", code=error.code, message=error.message, field=error.field, allowed=error.allowed)
 
-    def event(self, event: client.JobEvent) -> None:
-        if isinstance(event, client.Accepted):
-            job = event.job
-            self._line("accepted", job_id=job.job_id, num_samples=job.num_samples, seed=job.seed, steps=job.steps)
-        elif isinstance(event, client.Progress):
+    def event(self, event: Event) -> None:
+        if isinstance(event, Accepted):
+            self._line("accepted", position=event.position, model=event.model, steps=event.steps)
+        elif isinstance(event, JobProgress):
             self._line("progress", stage=event.stage, step=event.step, num_steps=event.num_steps)
-        elif isinstance(event, client.AudioChunk):
+        elif isinstance(event, AudioChunk):
             self._line("audio", start_sample=event.start_sample, num_samples=int(event.samples.shape[1]))
-        elif isinstance(event, client.Finished):
+        elif isinstance(event, Finished):
             self._line("finished", num_samples=event.num_samples, peak_db=event.peak_db, rms_db=event.rms_db)
-        elif isinstance(event, client.Cancelled):
+        elif isinstance(event, Cancelled):
             self._line("cancelled")
 
     def taken(self, take: Take) -> None:
