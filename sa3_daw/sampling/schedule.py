@@ -13,6 +13,13 @@ import torch
 from torch import Tensor
 
 
+HALVINGS = 40
+"""Bisection steps; they end below float32's ulp."""
+
+TINY_TAU = 1e-6
+"""An inverse at or below this means that the shift never gets as low as asked."""
+
+
 class Shift(Protocol):
     """Warps tau in [0, 1] to t in [0, 1], both [..., steps + 1]; ``frames`` broadcasts against tau."""
 
@@ -82,14 +89,16 @@ def t_grid(num_steps: int, shift: Shift, frames: Tensor, start_t: float = 1.0) -
 
     ``frames`` is a float tensor, [] for one grid or [B, 1] for one per item. With ``start_t`` < 1
     (audio-to-audio) the grid starts where the warped full grid crosses ``start_t``, so it stays
-    monotone; the published code does not (see ``published_t_grid``).
+    monotone; the published code does not (see ``published_t_grid``). Below the lowest level a shift
+    reaches (0.12 by default) the grid falls linearly.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; allowed: 1 or more")
     tau = torch.linspace(1, 0, num_steps + 1, dtype=torch.float32)
-    if start_t < 1:
-        tau = tau * _inverse(shift, start_t, frames)
-    return _with_start(shift(tau, frames), start_t)
+    if start_t == 1:
+        return _with_start(shift(tau, frames), start_t)
+    start_tau = _inverse(shift, start_t, frames)
+    return _with_start(torch.where(start_tau > TINY_TAU, shift(tau * start_tau, frames), tau * start_t), start_t)
 
 
 def published_t_grid(num_steps: int, shift: Shift, frames: Tensor, start_t: float) -> Tensor:
@@ -108,10 +117,10 @@ def _with_start(t: Tensor, start_t: float) -> Tensor:
 
 
 def _inverse(shift: Shift, t: float, frames: Tensor) -> Tensor:
-    """Solve shift(tau) = t by bisection; every shift is monotone. 40 halvings end below float32's ulp."""
+    """Solve shift(tau) = t by bisection; every shift is monotone."""
     low = torch.zeros(frames.shape, dtype=torch.float64)
     high = torch.ones(frames.shape, dtype=torch.float64)
-    for _ in range(40):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         above = shift(middle, frames.double()) > t
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
