@@ -10,7 +10,7 @@ from sa3_daw.catalogue import list_models
 from sa3_daw.client import Client
 from sa3_daw.config import load_config
 from sa3_daw.errors import DaemonUnreachable, EngineError
-from sa3_daw.protocol.endpoints import may_be_alive
+from sa3_daw.protocol.endpoints import read_connection
 
 STOP_TIMEOUT_SECONDS = 10.0
 
@@ -54,14 +54,21 @@ def stop(_: argparse.Namespace) -> int:
 
 
 def stop_and_wait(client: Client) -> None:
-    """Shut the daemon down. Raises EngineError when its process is still there after a while."""
-    pid = client.connection.pid
+    """Shut the daemon down and wait until it has taken its connection file away, its last act.
+
+    Raises EngineError when that takes too long.
+    """
+    directory, pid = load_config().runtime_dir, client.connection.pid
     client.shutdown()
     deadline = monotonic() + STOP_TIMEOUT_SECONDS
-    while may_be_alive(pid):
-        if monotonic() > deadline:
-            raise EngineError(f"the daemon (process {pid}) has not ended after {STOP_TIMEOUT_SECONDS:g} s")
+    while monotonic() < deadline:
+        try:
+            if read_connection(directory).pid != pid:
+                return
+        except DaemonUnreachable:
+            return
         sleep(0.02)
+    raise EngineError(f"the daemon (process {pid}) has not ended after {STOP_TIMEOUT_SECONDS:g} s")
 
 
 def models(_: argparse.Namespace) -> int:
