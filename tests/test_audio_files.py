@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,9 +121,20 @@ def test_a_disk_without_room_is_named_and_leaves_no_file(tmp_path: Path, limit_b
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere.*clip\.wav"):
-        write_wav(tmp_path / "nowhere" / "clip.wav", clip(1), 44_100, {}, 0)
+@pytest.mark.parametrize("target", ["", "nowhere/clip.wav", "pipe"])
+def test_what_cannot_become_a_file_is_refused_and_left_alone(tmp_path: Path, target: str) -> None:
+    """Renaming over a device or pipe would replace it."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidField, match="output is .*; allowed: a file"):
+        write_wav(tmp_path / target, clip(1), 44_100, {}, 0)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
+    write_wav(tmp_path / "link.wav", clip(7), 44_100, {}, 0)
+    assert (tmp_path / "link.wav").is_symlink()
+    assert read_wav(tmp_path / "real.wav")[0].shape == (2, 7)
 
 
 def test_a_place_before_the_origin_is_refused(tmp_path: Path) -> None:

@@ -47,12 +47,16 @@ class WavWriter:
         """``start_sample`` is the clip's place on the timeline, counted at ``sample_rate``."""
         if not 0 <= start_sample < 2**63:
             raise invalid("start_sample", start_sample, "0 or more")
-        self.path = path
+        check_writable(path)
+        self.path = path.resolve()
         self.num_samples = 0
         self._frame_bytes = BYTES_PER_VALUE * num_channels
-        self._part = path.with_name(path.name + ".part")
+        self._part = self.path.with_name(self.path.name + ".part")
         self._head = _header(sample_rate, num_channels, recipe, start_sample)
-        self._file: BinaryIO = self._part.open("wb")
+        try:
+            self._file: BinaryIO = self._part.open("wb")
+        except OSError as error:
+            raise self._named(error) from error
         self._guarded_write(self._head)
 
     def write(self, samples_CS: NDArray[np.float32]) -> None:
@@ -102,6 +106,17 @@ class WavWriter:
 
     def _named(self, error: OSError) -> OSError:
         return OSError(error.errno, error.strerror, str(self.path))
+
+
+def check_writable(path: Path) -> None:
+    """Find out, before anything is computed, that a file could not be written. Raises InvalidField."""
+    # A finished file is renamed into place, which would put a plain file where a device or pipe was.
+    if not path.name or (path.exists() and not path.is_file()):
+        raise invalid("output", str(path), "a file name, not a folder or a device")
+    if not path.resolve().parent.is_dir():
+        raise invalid("output", str(path), "a file in a folder that exists")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise invalid("output", str(path), "a file in a folder that can be written")
 
 
 def write_wav(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from sa3_daw.audio.files import read_wav
-from sa3_daw.cli.generate import check_writable, generate
+from sa3_daw.audio.files import check_writable, read_wav
+from sa3_daw.cli.generate import generate
 from sa3_daw.cli.manage import stop_and_wait
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import TerminalReport, describe_length, describe_levels, describe_times

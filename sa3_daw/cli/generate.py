@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +11,12 @@ from time import perf_counter
 from typing import Any
 
 from sa3_daw import __version__
-from sa3_daw.audio.files import WavWriter
+from sa3_daw.audio.files import WavWriter, check_writable
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import JsonReport, Report, TerminalReport
 from sa3_daw.cli.request import job_from
 from sa3_daw.client import Client, Event, JobStream, new_job_id, random_seed
-from sa3_daw.errors import DaemonUnreachable, invalid
+from sa3_daw.errors import DaemonUnreachable
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted, Finished
@@ -97,13 +96,3 @@ def cancelled_by_ctrl_c(stream: JobStream, report: Report) -> Iterator[JobStream
 def recipe_of(job: Job) -> dict[str, Any]:
     """Return what makes the same clip again."""
     return {"sa3_daw": __version__, **asdict(job)}
-
-
-def check_writable(path: Path) -> None:
-    """Find out before anything is generated that the file could not be written. Raises InvalidField."""
-    if path.is_dir() or not path.name:
-        raise invalid("output", str(path), "a file name, not a folder")
-    if not path.parent.is_dir():
-        raise invalid("output", str(path), "a file in a folder that exists")
-    if not os.access(path.parent, os.W_OK):
-        raise invalid("output", str(path), "a file in a folder that can be written")

@@ -36,7 +36,7 @@ def number(text: str) -> Fraction:
 def whole_number(text: str) -> int:
     """Read an integer of at most 20 digits."""
     if not re.fullmatch(r"[+-]?\d{1,20}", text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at most 20 digits")
     return int(text)
 
 

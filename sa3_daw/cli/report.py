@@ -64,7 +64,7 @@ class TerminalReport:
 
     def event(self, event: Event) -> None:
         if isinstance(event, JobProgress):
-            self._show(event.stage, event.step, event.num_steps)
+            self._show(event.stage, event.step, event.num_steps if event.num_steps > 1 else None)
         elif isinstance(event, AudioChunk):
             self._show("decoding", event.start_sample + event.samples.shape[1], self._num_samples)
         elif isinstance(event, Cancelled):
