@@ -6,7 +6,6 @@ Shapes: B batch, D latent channels, T frames, L text tokens.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,25 +102,24 @@ def load_clips(path: Path) -> Clips:
     return Clips(**torch.load(path, weights_only=True))
 
 
-def batches(pools: list[Clips], lengths: list[tuple[int, int]], seed: int) -> Iterator[Batch]:
-    """Yield batches for ever, in an order that depends on ``seed`` alone.
+def draw_batch(pools: list[Clips], lengths: tuple[tuple[int, int], ...], rng: random.Random) -> Batch:
+    """Draw one batch, of random clips of one pool, cut to one length.
 
-    ``lengths`` pairs a crop length in frames with a batch size; one pair is drawn per batch and filled
-    from a pool that is long enough. Half of the crops start at the clip's start, lead included.
+    ``lengths`` pairs a crop length in frames with a batch size; one pair is drawn and filled from a pool
+    that is long enough. Half of the crops start at the clip's start, lead included.
     """
-    rng = random.Random(seed)
-    while True:
-        num_frames, size = rng.choice(lengths)
-        clips = rng.choice([pool for pool in pools if pool.num_frames >= num_frames])
-        rows = [rng.randrange(len(clips.latents)) for _ in range(size)]
-        room = clips.num_frames - num_frames
-        starts = [0 if rng.random() < 0.5 else rng.randint(0, room) for _ in rows]
-        cut = [(row, slice(start, start + num_frames)) for row, start in zip(rows, starts, strict=True)]
-        texts = [int(clips.caption_of[row, rng.randrange(CAPTIONS_PER_CLIP)]) for row in rows]
-        yield Batch(
-            torch.stack([clips.latents[row, :, window] for row, window in cut]).float(),
-            torch.stack([clips.grids[row, :, window] for row, window in cut]).float(),
-            clips.states[texts].float(),
-            clips.masks[texts],
-            torch.full((size,), num_frames * clips.frame_seconds),
-        )
+    num_frames, size = rng.choice(lengths)
+    fitting = [pool for pool in pools if pool.num_frames >= num_frames]
+    clips = rng.choices(fitting, [len(pool.latents) for pool in fitting])[0]
+    rows = [rng.randrange(len(clips.latents)) for _ in range(size)]
+    room = clips.num_frames - num_frames
+    starts = [0 if rng.random() < 0.5 else rng.randint(0, room) for _ in rows]
+    cut = [(row, slice(start, start + num_frames)) for row, start in zip(rows, starts, strict=True)]
+    texts = [int(clips.caption_of[row, rng.randrange(CAPTIONS_PER_CLIP)]) for row in rows]
+    return Batch(
+        torch.stack([clips.latents[row, :, window] for row, window in cut]).float(),
+        torch.stack([clips.grids[row, :, window] for row, window in cut]).float(),
+        clips.states[texts].float(),
+        clips.masks[texts],
+        torch.full((size,), num_frames * clips.frame_seconds),
+    )

@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sa3_daw.generation.beat_grid import BEAT_GRID_DIM
 from sa3_training.data import MAX_TOKENS
+from sa3_training.loop import LoopRecipe
+from sa3_training.train_dit import Lengths
+from sa3_training.train_same import CropRecipe
 
 NANO_FRAME_SAMPLES = 2048
-NANO_LATENT_DIM = 192
+NANO_LATENT_DIM = 128
 NANO_WHITENING = 0.5
 TEXT_DIM = 384
+
+
+@dataclass(frozen=True)
+class NanoRecipe:
+    """Everything that decides nano's weights, besides the sound font. Seeds are corpus seeds, disjoint by use."""
+
+    fit_seeds: range
+    clip_seeds: range
+    clip_frames: int
+    long_seeds: range
+    long_frames: int
+    decoder_seeds: range
+    decoder_clip_seconds: float
+    crop: CropRecipe
+    decoder: LoopRecipe
+    lengths: Lengths
+    dit: LoopRecipe
+
+
+def nano() -> NanoRecipe:
+    """Return the recipe for two cores and about an hour: 23 h of short clips, 6 h of half-minute ones."""
+    return NanoRecipe(
+        fit_seeds=range(0, 700),
+        clip_seeds=range(0, 8000),
+        clip_frames=220,
+        long_seeds=range(20_000, 21_500),
+        long_frames=650,
+        decoder_seeds=range(30_000, 30_300),
+        decoder_clip_seconds=9.0,
+        crop=CropRecipe(),
+        decoder=LoopRecipe(minutes=18, muon_lr=2e-2, adam_lr=2e-3, ema=0.998, seed=0),
+        lengths=((96, 16), (96, 16), (160, 10), (160, 10), (216, 8), (648, 3)),
+        dit=LoopRecipe(minutes=45, muon_lr=2e-2, adam_lr=2e-3, ema=0.998, seed=0),
+    )
 
 
 def nano_config() -> dict[str, Any]:
@@ -33,16 +71,16 @@ def nano_config() -> dict[str, Any]:
     decoder = {
         **stage,
         "out_channels": 512,
-        "transformer_depths": [4],
+        "transformer_depths": [3],
         "sinusoidal_blocks": [0],
         "conv_mapping": True,
         "polarity_equivariant": True,
     }
     dit = {
         "io_channels": NANO_LATENT_DIM,
-        "embed_dim": 256,
-        "depth": 8,
-        "num_heads": 4,
+        "embed_dim": 192,
+        "depth": 6,
+        "num_heads": 3,
         "cond_token_dim": TEXT_DIM,
         "global_cond_dim": TEXT_DIM,
         "local_add_cond_dim": 1 + NANO_LATENT_DIM + BEAT_GRID_DIM,
@@ -52,8 +90,8 @@ def nano_config() -> dict[str, Any]:
         "attn_kwargs": {"qk_norm": "rms", "differential": False},
         "norm_type": "rms_norm",
         "norm_kwargs": {"force_fp32": True},
-        "ff_kwargs": {"mult": 3.0},
-        "num_memory_tokens": 16,
+        "ff_kwargs": {"mult": 2.0},
+        "num_memory_tokens": 4,
     }
     return {
         "model_type": "diffusion_cond_inpaint",

@@ -5,9 +5,7 @@ x_t = (1 - t) data + t noise, target v = noise - data. Shapes: B batch, D latent
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import dataclass
+import random
 from pathlib import Path
 
 import torch
@@ -16,25 +14,22 @@ from torch import Tensor, nn
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.specs import ConditioningSpec, DiTSpec
-from sa3_training.data import Batch, Clips, batches
-from sa3_training.optim import Ema, optimisers, set_share, trapezoid
+from sa3_training import loop
+from sa3_training.data import Batch, Clips, draw_batch
+from sa3_training.loop import LoopRecipe, step_generator
 
 CONTEXT_DROPOUT = 0.1
 MASK_KINDS = (0.8, 0.1, 0.1)
 """Shares of everything generated, random segments kept out, causal prefix kept (SPEC 8.5)."""
 
 
-@dataclass(frozen=True)
-class DiTRecipe:
-    """One run. ``minutes`` bounds the wall time; the learning rate decays towards its end."""
+Lengths = tuple[tuple[int, int], ...]
+"""Pairs of a crop length in frames and a batch size."""
 
-    minutes: float
-    lengths: tuple[tuple[int, int], ...]
-    muon_lr: float = 4e-3
-    adam_lr: float = 1e-3
-    ema: float = 0.999
-    seed: int = 0
-    save_every_seconds: float = 120.0
+ZEROED = (
+    "attn.to_out.weight", "ff.ff.2.weight", "ff.ff.2.bias", "to_scale_shift_gate", "project_out.weight",
+    "preprocess_conv.weight", "postprocess_conv.weight", "global_cond_embedder.2.weight", "global_cond_embedder.2.bias",
+)  # fmt: skip
 
 
 class Denoiser(nn.Module):
@@ -59,18 +54,9 @@ class Denoiser(nn.Module):
 def initialise(dit: DiT) -> None:
     """Zero what ends a residual branch or the network, so that training starts from v = 0."""
     nn.init.normal_(dit.transformer.memory_tokens, std=0.02)
-    for block in dit.transformer.layers:
-        nn.init.zeros_(block.self_attn.to_out.weight)
-        nn.init.zeros_(block.cross_attn.to_out.weight)
-        nn.init.zeros_(block.ff.ff[2].weight)
-        nn.init.zeros_(block.ff.ff[2].bias)
-        nn.init.zeros_(block.to_scale_shift_gate)
-    modulation = dit.transformer.global_cond_embedder[2]
-    for parameter in (
-        dit.transformer.project_out.weight, dit.preprocess_conv.weight, dit.postprocess_conv.weight,
-        modulation.weight, modulation.bias,
-    ):  # fmt: skip
-        nn.init.zeros_(parameter)
+    for key, parameter in dit.named_parameters():
+        if key.endswith(ZEROED):
+            nn.init.zeros_(parameter)
 
 
 def keep_masks(size: int, num_frames: int, generator: torch.Generator) -> Tensor:
@@ -103,47 +89,18 @@ def flow_loss(model: Denoiser, batch: Batch, generator: torch.Generator) -> Tens
     keep = keep_masks(size, num_frames, generator)
     dropped = torch.rand(size, generator=generator) < CONTEXT_DROPOUT
     x = torch.lerp(data, noise, t[:, None, None])
-    with torch.autocast("cpu", torch.bfloat16):
-        velocity = model(x, t, batch, keep, dropped)
-    error = (velocity.float() - (noise - data)).square().mean(dim=1)
+    velocity = model(x, t, batch, keep, dropped)
+    error = (velocity - (noise - data)).square().mean(dim=1)
     generate = 1 - keep
-    return ((error * generate).sum(1) / generate.sum(1).clamp(min=1)).mean()
+    loss: Tensor = ((error * generate).sum(1) / generate.sum(1).clamp(min=1)).mean()
+    return loss
 
 
-def train(model: Denoiser, pools: list[Clips], recipe: DiTRecipe, out: Path) -> None:
-    """Train and write ``dit.pt`` (the averaged weights) every few minutes and at the end, with a log beside it."""
-    out.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    parts = optimisers(model, recipe.muon_lr, recipe.adam_lr)
-    ema = Ema(model, recipe.ema)
-    started = saved = time.monotonic()
-    budget = recipe.minutes * 60
-    running, count = 0.0, 0
-    with (out / "dit.log").open("a", encoding="utf-8") as log:
-        for step, batch in enumerate(batches(pools, list(recipe.lengths), recipe.seed)):
-            progress = (time.monotonic() - started) / budget
-            if progress >= 1:
-                break
-            loss = flow_loss(model, batch, generator)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for part in parts:
-                set_share(part, trapezoid(progress))
-                part.step()
-                part.zero_grad()
-            ema.update(model)
-            running, count = running + float(loss.detach()), count + 1
-            if step % 50 == 49:
-                entry = {"step": step + 1, "loss": running / count, "progress": progress}
-                print(json.dumps(entry), file=log, flush=True)
-                running, count = 0.0, 0
-            if time.monotonic() - saved > recipe.save_every_seconds:
-                save(ema.state, out)
-                saved = time.monotonic()
-    save(ema.state, out)
+def train(model: Denoiser, pools: list[Clips], lengths: Lengths, recipe: LoopRecipe, out: Path) -> None:
+    """Train DiT and conditioner on the pools, into ``out/dit.ckpt`` (see ``loop.train``)."""
 
+    def loss_of_step(step: int) -> Tensor:
+        batch = draw_batch(pools, lengths, random.Random(f"{recipe.seed} {step}"))
+        return flow_loss(model, batch, step_generator(recipe.seed, step))
 
-def save(state: dict[str, Tensor], out: Path) -> None:
-    """Write the averaged weights, whole or not at all."""
-    torch.save(state, out / "dit.part")
-    (out / "dit.part").rename(out / "dit.pt")
+    loop.train(model, loss_of_step, recipe, out, "dit")

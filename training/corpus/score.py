@@ -19,6 +19,9 @@ KICK, RIM, SNARE, CLAP, CLOSED_HAT, OPEN_HAT = 36, 37, 38, 39, 42, 46
 PROGRESSIONS = (("Am", "F", "C", "G"), ("Am", "G", "F", "G"), ("C", "G", "Am", "F"), ("Am", "Am", "F", "F"))
 CHORDS = {"Am": (57, 60, 64), "F": (57, 60, 65), "C": (55, 60, 64), "G": (55, 59, 62)}
 ROOTS = {"Am": 45, "F": 41, "C": 48, "G": 43}
+PAD_OCTAVE = 12
+"""Pads sound above the keys: a warm pad in the keys' register is darker than the bass's overtones."""
+
 SCALE = (69, 72, 74, 76, 79, 81)
 """A minor pentatonic, the lead's notes."""
 
@@ -157,7 +160,7 @@ def _bass(rng: random.Random, style: str, chord: str, numerator: int, denominato
 
 
 def _pad(rng: random.Random, style: str, chord: str, numerator: int, denominator: int) -> BarNotes:
-    return [(pitch, 0.0, numerator * 4 / denominator, 85) for pitch in CHORDS[chord]]
+    return [(pitch + PAD_OCTAVE, 0.0, numerator * 4 / denominator, 85) for pitch in CHORDS[chord]]
 
 
 def _keys(rng: random.Random, style: str, chord: str, numerator: int, denominator: int) -> BarNotes:
@@ -171,6 +174,5 @@ def _lead(rng: random.Random, style: str, chord: str, numerator: int, denominato
     starts = sorted({0, *(rng.randrange(0, steps, 2) for _ in range(5))})
     ends = [*starts[1:], steps]
     return [
-        (rng.choice(SCALE), start / 4, 0.9 * (end - start) / 4, 95)
-        for start, end in zip(starts, ends, strict=True)
+        (rng.choice(SCALE), start / 4, 0.9 * (end - start) / 4, 95) for start, end in zip(starts, ends, strict=True)
     ]

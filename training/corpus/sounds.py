@@ -18,7 +18,7 @@ SAMPLE_RATE = 44100
 SOUND_FONT_VARIABLE = "SA3_SOUND_FONT"
 DEFAULT_SOUND_FONT = Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3")
 
-PROGRAMS = {"bass": 38, "pad": 89, "keys": 4, "lead": 81}
+PROGRAMS = {"bass": 38, "pad": 50, "keys": 4, "lead": 81}
 GAIN = {"kick": 1.0, "snare": 0.8, "hats": 0.7, "bass": 0.9, "pad": 0.55, "keys": 0.55, "lead": 0.45}
 PAN = {"hats": 80, "keys": 50, "lead": 72}
 DRUM_CHANNEL = 9

@@ -1,0 +1,180 @@
+"""Measure a nano model folder: tempo, brightness, pitch and codec, beside chance and corpus. Trains nothing.
+
+Every generated number has its chance level beside it: the same audio judged by another clip's tempo, or the
+share that random pitches would reach. ``corpus`` is the same measure on held-out corpus clips: the ceiling.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sa3_daw.generation.events import AudioChunk
+from sa3_daw.generation.model import LoadedModel, load_model
+from sa3_daw.generation.run import run
+from sa3_daw.job import Job, TempoPoint
+from sa3_daw.models.same import Same
+from sa3_training import measures
+from sa3_training.corpus.score import compose
+from sa3_training.corpus.sounds import Renderer
+from sa3_training.losses import comb_db, mel_error, mr_stft, snr_db
+
+SAMPLE_RATE = 44100
+SECONDS = 6.0
+ON_TEMPO = 0.1
+"""A clip is on its tempo when its beat score passes this; corpus drums score 0.32 on average."""
+
+ROOT_CLASSES = (9, 5, 0, 7)
+"""A, F, C, G: the notes of every bass line of the corpus."""
+
+CHORD_CLASSES = (9, 11, 0, 4, 5, 7)
+"""A, B, C, E, F, G: the notes of every chord of the corpus."""
+
+PROMPTS = {"drums": "house drums", "hats": "closed hi-hats", "pad": "warm pad chords", "bass": "deep sub bass line"}
+HELD_OUT = range(100_000, 100_024)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clips are generated; ``steps`` and ``guidance_scale`` as in a Job."""
+
+    steps: int
+    guidance_scale: float
+
+
+def evaluate(directory: Path, num_seeds: int, sound_font: Path | None) -> dict[str, Any]:
+    """Return every measure as plain numbers; codec and corpus measures only with a sound font."""
+    model = load_model(directory, directory.name)
+    sampling = Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
+    report: dict[str, Any] = {"num_seeds": num_seeds, "steps": sampling.steps, "guidance": sampling.guidance_scale}
+    report |= generated(model, sampling, range(num_seeds))
+    if sound_font:
+        renderer = Renderer(sound_font)
+        report["corpus"] = corpus(renderer)
+        report["codec"] = codec(model.same, renderer)
+    return report
+
+
+def tempi(seeds: range) -> list[float]:
+    """Draw one fractional tempo per seed, 70 to 180 BPM."""
+    return [round(random.Random(f"tempo {seed}").uniform(70, 180), 2) for seed in seeds]
+
+
+def generate(model: LoadedModel, prompt: str, bpm: float, seed: int, sampling: Sampling) -> Tensor:
+    """Return SECONDS of mono audio [S] in 4/4 from the first bar on."""
+    job = Job(
+        job_id="evaluate",
+        prompt=prompt,
+        num_samples=int(SECONDS * SAMPLE_RATE),
+        sample_rate=SAMPLE_RATE,
+        seed=seed,
+        tempo_map=(TempoPoint(0.0, bpm),),
+        steps=sampling.steps,
+        guidance_scale=sampling.guidance_scale,
+    )
+    chunks = [torch.from_numpy(event.samples) for event in run(job, model) if isinstance(event, AudioChunk)]
+    return torch.cat(chunks, dim=1).mean(0)
+
+
+def generated(model: LoadedModel, sampling: Sampling, seeds: range) -> dict[str, Any]:
+    """Generate every prompt of PROMPTS for every seed and measure."""
+    bpms = tempi(seeds)
+    clips = {
+        name: [generate(model, prompt, bpm, seed, sampling) for bpm, seed in zip(bpms, seeds, strict=True)]
+        for name, prompt in PROMPTS.items()
+    }
+    return {
+        "tempo": tempo(clips["drums"], bpms),
+        "centroid": centroids(clips),
+        "bass": bass_pitch(clips["bass"]),
+        "pad": {"in_tune": fmean(map(_chords_in_tune, clips["pad"])), "chance": 0.05 * len(CHORD_CLASSES)},
+    }
+
+
+def tempo(drums: list[Tensor], bpms: list[float]) -> dict[str, float]:
+    """Compare beat scores at the asked tempo with those at the next clip's tempo."""
+    shuffled = bpms[1:] + bpms[:1]
+    asked = [measures.beat_score(clip, bpm) for clip, bpm in zip(drums, bpms, strict=True)]
+    other = [measures.beat_score(clip, bpm) for clip, bpm in zip(drums, shuffled, strict=True)]
+    return {
+        "score_asked": fmean(asked),
+        "score_shuffled": fmean(other),
+        "on_tempo_asked": fmean(score > ON_TEMPO for score in asked),
+        "on_tempo_shuffled": fmean(score > ON_TEMPO for score in other),
+    }
+
+
+def centroids(clips: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Compare the brightness of hats, pads and bass seed by seed; a random order is right in 1 of 6."""
+    hertz = {name: [measures.centroid_hertz(clip) for clip in clips[name]] for name in ("hats", "pad", "bass")}
+    triples = list(zip(hertz["hats"], hertz["pad"], hertz["bass"], strict=True))
+    return {
+        **{f"{name}_hertz": fmean(values) for name, values in hertz.items()},
+        "hats_over_pad": fmean(hats > pad for hats, pad, _ in triples),
+        "pad_over_bass": fmean(pad > bass for _, pad, bass in triples),
+        "whole_order": fmean(hats > pad > bass for hats, pad, bass in triples),
+    }
+
+
+def bass_pitch(clips: list[Tensor]) -> dict[str, float]:
+    """Measure how much of a solo bass has a pitch and how much of that lies on the corpus's roots."""
+    found = [measures.pitches_hertz(clip) for clip in clips]
+    return {
+        "pitched_frames": fmean(share for _, share in found),
+        "in_tune": fmean(measures.share_in_tune(hertz, ROOT_CLASSES) for hertz, _ in found),
+        "chance": 0.05 * len(ROOT_CLASSES),
+    }
+
+
+def _chords_in_tune(clip: Tensor) -> float:
+    return measures.spectral_share_in_tune(clip, CHORD_CLASSES)
+
+
+def held_out(renderer: Renderer, seeds: range) -> Iterator[tuple[tuple[str, ...], float, Tensor]]:
+    """Yield parts, tempo and audio [2, S] of corpus clips that no training saw."""
+    for seed in seeds:
+        score = compose(seed, SECONDS)
+        yield score.parts, score.bpm, torch.from_numpy(renderer.render(score, SECONDS))
+
+
+def corpus(renderer: Renderer) -> dict[str, float]:
+    """Measure held-out corpus clips as ``generated`` measures the model's: the ceiling."""
+    clips = list(held_out(renderer, range(HELD_OUT.start, HELD_OUT.start + 150)))
+    drums = [measures.beat_score(audio.mean(0), bpm) for parts, bpm, audio in clips if len(parts) == 3]
+    bass = [measures.pitches_hertz(audio.mean(0))[0] for parts, _, audio in clips if parts == ("bass",)]
+    pads = [_chords_in_tune(audio.mean(0)) for parts, _, audio in clips if parts == ("pad",)]
+    return {
+        "score_asked": fmean(drums),
+        "on_tempo_asked": fmean(score > ON_TEMPO for score in drums),
+        "bass_in_tune": fmean(measures.share_in_tune(hertz, ROOT_CLASSES) for hertz in bass),
+        "pad_in_tune": fmean(pads),
+    }
+
+
+@torch.inference_mode()
+def codec(same: Same, renderer: Renderer) -> dict[str, dict[str, float]]:
+    """Reconstruct held-out clips with the whole decoder and with its closed-form path alone."""
+    frames = int(SECONDS * SAMPLE_RATE) // (2 * same.spec.samples_per_frame) * 2
+    length = frames * same.spec.samples_per_frame
+    audio = torch.stack([audio[:, :length] for _, _, audio in held_out(renderer, HELD_OUT)])
+    latents = same.encode(audio)
+    whole = torch.cat([same.decode(part) for part in torch.split(latents, 4)])
+    return {"closed_form": _distances(same.decoder.lapped(latents), audio), "whole": _distances(whole, audio)}
+
+
+def _distances(estimate: Tensor, audio: Tensor) -> dict[str, float]:
+    patch = 256
+    return {
+        "snr_db": snr_db(estimate, audio),
+        "mel": mel_error(estimate, audio),
+        "mr_stft": float(mr_stft(estimate, audio)),
+        "comb_db": fmean(comb_db(clip, patch) for clip in estimate),
+        "comb_of_original_db": fmean(comb_db(clip, patch) for clip in audio),
+    }
