@@ -15,7 +15,7 @@ from sa3_daw.audio.files import WavWriter, check_writable
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import JsonReport, Report, TerminalReport
 from sa3_daw.cli.request import job_from
-from sa3_daw.client import Client, Event, JobStream, new_job_id, random_seed
+from sa3_daw.client import Client, JobEvent, JobStream, new_job_id, random_seed
 from sa3_daw.errors import DaemonUnreachable
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
@@ -53,7 +53,7 @@ def generate(client: Client, job: Job, path: Path, report: Report) -> Take:
     """
     started = perf_counter()
     first_chunk_seconds = 0.0
-    event: Event | None = None
+    event: JobEvent | None = None
     with cancelled_by_ctrl_c(client.submit(job), report) as stream:
         job = accepted(stream, job, report)
         with WavWriter(path, job.sample_rate, 2, recipe_of(job), job.start_sample) as writer:

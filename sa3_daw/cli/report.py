@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from sa3_daw.client import Event
+from sa3_daw.client import JobEvent
 from sa3_daw.errors import Sa3Error
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
@@ -30,7 +30,7 @@ class Report(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def event(self, event: Event) -> None: ...
+    def event(self, event: JobEvent) -> None: ...
 
     def taken(self, take: Take) -> None: ...
 
@@ -62,7 +62,7 @@ class TerminalReport:
     ) -> None:
         self._bars.stop()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: JobEvent) -> None:
         if isinstance(event, JobProgress):
             self._show(event.stage, event.step, event.num_steps if event.num_steps > 1 else None)
         elif isinstance(event, AudioChunk):
@@ -96,7 +96,7 @@ class JsonReport:
         if isinstance(error, Sa3Error):
             self._line("failed", code=error.code, message=error.message, field=error.field, allowed=error.allowed)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: JobEvent) -> None:
         if isinstance(event, Accepted):
             self._line("accepted", position=event.position, model=event.model, steps=event.steps)
         elif isinstance(event, JobProgress):
