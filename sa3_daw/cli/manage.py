@@ -9,8 +9,8 @@ from time import monotonic, sleep
 from sa3_daw.catalogue import list_models
 from sa3_daw.client import Client
 from sa3_daw.config import load_config
-from sa3_daw.errors import DaemonUnreachable, EngineError
-from sa3_daw.protocol.endpoints import read_connection
+from sa3_daw.errors import DaemonUnreachable, RequestError
+from sa3_daw.protocol.endpoints import DaemonLock
 
 STOP_TIMEOUT_SECONDS = 10.0
 
@@ -54,21 +54,23 @@ def stop(_: argparse.Namespace) -> int:
 
 
 def stop_and_wait(client: Client) -> None:
-    """Shut the daemon down and wait until it has taken its connection file away, its last act.
+    """Shut the daemon down and wait until its lock is free: then the next one may start.
 
-    Raises EngineError when that takes too long.
+    Raises RequestError, naming the process, when that takes too long.
     """
-    directory, pid = load_config().runtime_dir, client.connection.pid
     client.shutdown()
+    lock = DaemonLock(load_config().runtime_dir)
     deadline = monotonic() + STOP_TIMEOUT_SECONDS
-    while monotonic() < deadline:
+    while True:
         try:
-            if read_connection(directory).pid != pid:
-                return
-        except DaemonUnreachable:
+            lock.acquire()
+        except RequestError:
+            if monotonic() > deadline:
+                raise
+            sleep(0.02)
+        else:
+            lock.release()
             return
-        sleep(0.02)
-    raise EngineError(f"the daemon (process {pid}) has not ended after {STOP_TIMEOUT_SECONDS:g} s")
 
 
 def models(_: argparse.Namespace) -> int:
