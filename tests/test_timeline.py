@@ -95,7 +95,8 @@ def test_ppq_and_seconds_are_exact_inverses(points: tuple[TempoPoint, ...], ppq:
 def test_bar_of_a_position_leads_back_to_it(points: tuple[TempoPoint, ...], ppq: Fraction) -> None:
     tempo = TempoMap(points)
     assert tempo.ppq_of_bar(tempo.bar_at(ppq)) == ppq
-    assert tempo.point_at(ppq) == [point for point in points if point.position_ppq <= max(ppq, 0)][-1]
+    reached = [point for point in points if Fraction(point.position_ppq) <= max(ppq, Fraction(0))]
+    assert tempo.point_at(ppq) == reached[-1]
 
 
 @settings(max_examples=300, deadline=None)
