@@ -1,0 +1,175 @@
+"""The engine process: takes one job at a time from its daemon, runs it, reports. Knows no client and no queue.
+
+``serve_jobs`` is the loop; what runs a job is handed in, so that other engines can speak the same link.
+The process ends with its daemon, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import zmq
+
+from sa3_daw.config import config_from_plain
+from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
+from sa3_daw.generation.events import AudioChunk, Event
+from sa3_daw.generation.events import Finished as RunFinished
+from sa3_daw.job import Job
+from sa3_daw.protocol.framing import decode, encode
+from sa3_daw.protocol.messages import Audio, Cancel, Cancelled, Failed, Finished, Message, Progress, Ready, Shutdown
+
+log = logging.getLogger("sa3_daw.engine")
+
+RunJob = Callable[[Job], Iterator[Event]]
+
+
+class Link:
+    """The engine's end of the link to its daemon."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.linger = 1000
+        if "server_key" in settings:
+            self._socket.curve_serverkey = settings["server_key"].encode()
+            self._socket.curve_publickey = settings["public_key"].encode()
+            self._socket.curve_secretkey = settings["secret_key"].encode()
+        self._socket.connect(settings["endpoint"])
+
+    def send(self, message: Message, job_id: str = "", buffer: bytes | None = None) -> None:
+        """Send one message; never blocks."""
+        self._socket.send_multipart(encode(message, job=job_id, buffer=buffer))
+
+    def receive(self, *, wait: bool) -> tuple[Message, str] | None:
+        """Return the next message and its job id; without ``wait`` None when there is none."""
+        while wait or self._socket.poll(0):
+            received = decode(self._socket.recv_multipart())
+            if received is not None:
+                return received.message, received.header.job
+        return None
+
+    def close(self) -> None:
+        """Send what is left, at most a second long, and close."""
+        self._socket.close()
+        self._context.term()
+
+
+def read_settings() -> dict[str, Any]:
+    """Read the daemon's one line on standard input, then end this process when that input or the daemon ends."""
+    settings: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_daemon, name="watch-daemon", daemon=True).start()
+    if sys.platform == "linux":
+        import ctypes
+
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != settings["parent_pid"]:
+            os._exit(1)
+    return settings
+
+
+def _end_with_daemon() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def serve_jobs(link: Link, run_job: RunJob) -> None:
+    """Take jobs until the daemon says shutdown."""
+    link.send(Ready(os.getpid()))
+    while True:
+        received = link.receive(wait=True)
+        assert received is not None
+        message, _ = received
+        if isinstance(message, Shutdown):
+            return
+        if isinstance(message, Job) and not serve_one(link, message, run_job):
+            return
+
+
+def serve_one(link: Link, job: Job, run_job: RunJob) -> bool:
+    """Run one job and report it to its end. Returns False when the daemon said shutdown meanwhile."""
+    try:
+        with closing(run_job(job)) as events:  # type: ignore[type-var]
+            for event in events:
+                link.send(*wire_event(event, job.job_id))
+                if isinstance(event, RunFinished):
+                    return True
+                order = pending_order(link, job.job_id)
+                if order is not None:
+                    link.send(Cancelled(), job.job_id)
+                    return isinstance(order, Cancel)
+    except Sa3Error as error:
+        log.warning("job %s failed: %s", job.job_id, error.message)
+        link.send(failed(error), job.job_id)
+    except MemoryError as error:
+        link.send(failed(out_of_memory(job, error)), job.job_id)
+    except Exception as error:
+        log.exception("job %s failed", job.job_id)
+        if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+            link.send(failed(out_of_memory(job, error)), job.job_id)
+        else:
+            reason = f"{type(error).__name__}: {error}"
+            link.send(failed(EngineError(f"the engine could not finish the job: {reason:.500}")), job.job_id)
+    return True
+
+
+def pending_order(link: Link, job_id: str) -> Cancel | Shutdown | None:
+    """Return what the daemon wants of the running job; cancels of other jobs are late and mean nothing."""
+    while (received := link.receive(wait=False)) is not None:
+        message, named = received
+        if isinstance(message, Shutdown) or (isinstance(message, Cancel) and named == job_id):
+            return message
+    return None
+
+
+def wire_event(event: Event, job_id: str) -> tuple[Message, str, bytes | None]:
+    """Return an event of a run as message, job id and buffer; the buffer is a fresh copy."""
+    if isinstance(event, AudioChunk):
+        num_channels, num_samples = event.samples.shape
+        buffer = np.ascontiguousarray(event.samples, dtype="<f4").tobytes()
+        return Audio(event.start_sample, num_samples, num_channels), job_id, buffer
+    if isinstance(event, RunFinished):
+        return Finished(event.num_samples, event.peak_db, event.rms_db, event.timings_seconds), job_id, None
+    return Progress(event.stage, event.step, event.num_steps), job_id, None
+
+
+def failed(error: Sa3Error) -> Failed:
+    """Return the message that carries an error."""
+    return Failed(error.code, error.message, error.field, error.value, error.allowed)
+
+
+def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:
+    """Return the error for a job that needs more memory than there is."""
+    return OutOfMemory(
+        f"not enough memory for {job.num_samples} samples at {job.sample_rate} Hz: {str(error):.200}; try a shorter clip"
+    )
+
+
+def main() -> int:
+    """Serve jobs with the models of this machine."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = read_settings()
+    config = config_from_plain(settings["config"])
+    link = Link(settings)
+    # Here and not above: torch takes seconds, and engines that need none share this module.
+    from sa3_daw.engine.residency import Residency
+
+    residency = Residency(config)
+    residency.preload()
+    serve_jobs(link, residency.run)
+    link.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""A real engine process without a model: tones, slow steps, failures and sudden deaths, as the prompt asks.
+
+Prompt words: steps=N, step_ms=N, chunk=N (samples), fail=CODE, exit_at=N (step), crash, boom, oom, nothing else.
+Environment: FAKE_ENGINE_START=exit makes it end before it is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from sa3_daw.engine.main import Link, read_settings, serve_jobs
+from sa3_daw.errors import BY_CODE
+from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress
+from sa3_daw.job import Job
+
+PEAK = 0.5
+
+
+def wishes(prompt: str) -> dict[str, str]:
+    return dict(word.split("=", 1) if "=" in word else (word, "1") for word in prompt.split())
+
+
+def tone(job: Job) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return the clip this engine makes of a job: a sine on the left, its seed's noise on the right."""
+    time = np.arange(job.num_samples) / job.sample_rate
+    noise = np.random.default_rng(job.seed).uniform(-PEAK, PEAK, job.num_samples)
+    return np.stack([PEAK * np.sin(2 * np.pi * 440 * time), noise]).astype(np.float32)
+
+
+def run(job: Job) -> Iterator[Event]:
+    asked = wishes(job.prompt)
+    pause = threading.Event()
+    num_steps = int(asked.get("steps", 2))
+    yield Progress("conditioning", 1, 1)
+    for step in range(num_steps):
+        pause.wait(int(asked.get("step_ms", 0)) / 1000)
+        if asked.get("exit_at") == str(step):
+            os._exit(9)
+        yield Progress("sampling", step + 1, num_steps)
+    if "boom" in asked:
+        raise RuntimeError("boom")
+    if "oom" in asked:
+        raise MemoryError
+    if "fail" in asked:
+        raise BY_CODE[asked["fail"]]("failed as asked", field="prompt", value=job.prompt, allowed="no wish to fail")
+    samples = tone(job)
+    chunk = int(asked.get("chunk", 4096))
+    for start in range(0, job.num_samples, chunk):
+        yield AudioChunk(start, samples[:, start : start + chunk])
+    yield Finished(job.num_samples, -6.0, -9.0, {"sampling": 0.001, "decoding": 0.001})
+
+
+def main() -> int:
+    settings = read_settings()
+    if os.environ.get("FAKE_ENGINE_START") == "exit":
+        return 3
+    link = Link(settings)
+    serve_jobs(link, run)
+    link.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
