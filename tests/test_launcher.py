@@ -6,6 +6,7 @@ that nothing is fetched.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -63,6 +64,10 @@ def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
     command = [sys.executable, str(folder / "sa3"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_an_old_python_can_read_the_launcher_far_enough_to_be_told_so() -> None:
+    ast.parse((ROOT / "sa3").read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
 def test_second_start_installs_nothing_and_hands_the_exit_code_through(project: Path) -> None:
