@@ -13,7 +13,7 @@ def stage(**changes: object) -> SameStageSpec:
     fields: dict[str, object] = {
         "width": 32, "depth": 4, "head_dim": 16, "ff_mult": 2, "stride": 4, "chunk_patches": 8,
         "midpoint_shift": True, "window_frames": (0, 0), "num_sinusoidal": 0, "mapping_kernel": 3,
-        "token_noise": 0.0, "lapped": False, "polarity_equivariant": False,
+        "token_noise": 0.0, "lapped": False,
     }  # fmt: skip
     return SameStageSpec(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -27,9 +27,8 @@ SAME_FORMS: dict[str, SameSpec] = {
         stage(chunk_patches=0, window_frames=(1, 1), mapping_kernel=1),
         stage(chunk_patches=0, window_frames=(1, 1), mapping_kernel=1, num_sinusoidal=3),
     ),
-    "nano": SameSpec(
-        8, 2, 12, stage(depth=0, lapped=True), stage(lapped=True, polarity_equivariant=True)
-    ),
+    "nano": SameSpec(8, 2, 12, stage(depth=0, lapped=True), stage(depth=0, lapped=True)),
+    "nano-with-transformer": SameSpec(8, 2, 12, stage(depth=0, lapped=True), stage(lapped=True)),
 }  # fmt: skip
 
 

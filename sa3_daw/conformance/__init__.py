@@ -14,6 +14,7 @@ import torch
 
 from sa3_daw.conformance.cases import Case, Fixture
 from sa3_daw.conformance.dit import dit_cases, number_conditioner_cases
+from sa3_daw.conformance.generate import generate_cases
 from sa3_daw.conformance.same import same_cases
 from sa3_daw.conformance.sampling import sampler_cases, schedule_cases
 
@@ -23,6 +24,7 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
     ("same_", same_cases),
     ("dit_", dit_cases),
     ("number_conditioner", number_conditioner_cases),
+    ("generate_", generate_cases),
     ("schedules", schedule_cases),
     ("samplers", sampler_cases),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -46,13 +47,28 @@ class Case:
         return cls(name, "UNKNOWN", "no case knows this tensor")
 
 
+def _metadata(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the arguments that a fixture file records per case, as JSON in its header."""
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        header: dict[str, str] = file.metadata() or {}
+    return {case: json.loads(arguments) for case, arguments in header.items() if arguments.startswith("{")}
+
+
 class Fixture:
     """The inputs and outputs of one family; remembers which tensors were looked at."""
 
-    def __init__(self, name: str, config: dict[str, Any], weights: dict[str, Tensor], io: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: dict[str, Any],
+        weights: dict[str, Tensor],
+        io: dict[str, Tensor],
+        metadata: dict[str, dict[str, Any]],
+    ) -> None:
         self.name = name
         self.config = config
         self.weights = weights
+        self.metadata = metadata
         self._io = io
         self._touched: set[str] = set()
 
@@ -67,6 +83,7 @@ class Fixture:
             json.loads(config_path.read_text("utf-8")) if config_path.exists() else {},
             load_file(weights_path) if weights_path.exists() else {},
             load_file(path),
+            _metadata(path),
         )
 
     def __getitem__(self, key: str) -> Tensor:

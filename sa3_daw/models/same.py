@@ -66,14 +66,16 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """De-normed latents -> audio: Linear, TRB, unpatch, and in nano the lapped linear path beside them."""
+    """De-normed latents -> audio: Linear, TRB, unpatch; nano has the lapped linear path beside or instead."""
 
     def __init__(self, spec: SameSpec) -> None:
         super().__init__()
         stage = spec.decoder
         self.spec = spec
-        block = ResamplingBlock(stage, stage.width, spec.patch_dim, is_decoder=True)
-        self.layers = nn.ModuleList((nn.Identity(), nn.Linear(spec.latent_dim, stage.width), nn.Identity(), block))
+        if stage.depth:
+            block = ResamplingBlock(stage, stage.width, spec.patch_dim, is_decoder=True)
+            project = nn.Linear(spec.latent_dim, stage.width)
+            self.layers = nn.ModuleList((nn.Identity(), project, nn.Identity(), block))
         if stage.lapped:
             frame = spec.samples_per_frame
             self.lapped = nn.ConvTranspose1d(
@@ -81,13 +83,12 @@ class Decoder(nn.Module):
             )
 
     def forward(self, x_BDT: Tensor, noise: Noise | None = None) -> Tensor:
-        if self.spec.decoder.polarity_equivariant:
-            # An exactly odd path cannot put one fixed template into every patch (the 172 Hz comb).
-            plus, minus = self._transformer_path(torch.cat((x_BDT, -x_BDT)), noise).chunk(2)
-            audio_BCS = (plus - minus) / 2
-        else:
-            audio_BCS = self._transformer_path(x_BDT, noise)
-        return audio_BCS + self.lapped(x_BDT) if self.spec.decoder.lapped else audio_BCS
+        paths = []
+        if self.spec.decoder.depth:
+            paths.append(self._transformer_path(x_BDT, noise))
+        if self.spec.decoder.lapped:
+            paths.append(self.lapped(x_BDT))
+        return sum(paths[1:], start=paths[0])
 
     def _transformer_path(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
         _, project, _, block = self.layers

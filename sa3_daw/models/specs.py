@@ -27,8 +27,7 @@ class SameStageSpec:
     ``token_noise`` is the published standard deviation of the noise on the query tokens; it is applied
     only when a generator is given, never at inference by default.
     ``lapped`` (nano only) adds a linear path over two overlapping frames beside the transformer; with
-    ``depth`` 0 (an encoder only) it is the whole path. ``polarity_equivariant`` (nano only) makes the
-    transformer path exactly odd.
+    ``depth`` 0 it is the whole path.
     """
 
     width: int
@@ -43,7 +42,6 @@ class SameStageSpec:
     mapping_kernel: int
     token_noise: float
     lapped: bool
-    polarity_equivariant: bool
 
 
 @dataclass(frozen=True)
@@ -263,5 +261,4 @@ def _stage_spec(config: Config) -> SameStageSpec:
         mapping_kernel=3 if config.get("conv_mapping", False) else 1,
         token_noise=config.get("mask_noise", 0.0),
         lapped=config.get("lapped", False),
-        polarity_equivariant=config.get("polarity_equivariant", False),
     )
