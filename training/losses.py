@@ -9,6 +9,10 @@ from torch import Tensor
 
 RESOLUTIONS = (2048, 1024, 512, 256, 128)
 
+LOG_FLOOR = 3e-3
+"""Added to magnitudes before the logarithm, times the root of the window, in which noise grows: -50 dB or so.
+A lower one makes the near-silent side channel rule the loss."""
+
 
 def mid_side(audio_BCS: Tensor) -> Tensor:
     """Return mid and side, [B, 2, S]."""
@@ -32,7 +36,7 @@ def mr_stft(estimate_BCS: Tensor, target_BCS: Tensor) -> Tensor:
     for window in RESOLUTIONS:
         a, b = magnitudes(estimate, window), magnitudes(target, window)
         convergence = (a - b).norm() / b.norm().clamp(min=1e-6)
-        floor = 1e-3
+        floor = LOG_FLOOR * window**0.5
         log_error = (torch.log(a + floor) - torch.log(b + floor)).abs().mean()
         total = total + convergence + log_error
     return total / len(RESOLUTIONS)

@@ -41,12 +41,13 @@ def build_nano(recipe: NanoRecipe, sound_font: Path, out: Path) -> Path:
     spec = ModelSpec.from_config(nano_config(), "nano")
     torch.manual_seed(recipe.decoder.seed)
     same = train_same.new_same(spec.same, transform)
-    audio = decoder_audio(recipe, renderer)
-    train_same.train(same, audio, recipe.crop, recipe.decoder, out)
+    if spec.same.decoder.depth:
+        train_same.train(same, decoder_audio(recipe, renderer), recipe.crop, recipe.decoder, out)
+        same.load_state_dict(averaged(out / "same.ckpt"))
     torch.manual_seed(recipe.dit.seed)
     denoiser = train_dit.Denoiser(spec.dit, spec.conditioning)
     train_dit.train(denoiser, pools, recipe.lengths, recipe.dit, out)
-    export(nano_config(), averaged(out / "dit.ckpt"), averaged(out / "same.ckpt"), out / "nano")
+    export(nano_config(), averaged(out / "dit.ckpt"), same.state_dict(), out / "nano")
     return out / "nano"
 
 

@@ -14,6 +14,9 @@ from sa3_training.train_same import CropRecipe
 NANO_FRAME_SAMPLES = 2048
 NANO_LATENT_DIM = 128
 NANO_WHITENING = 0.5
+NANO_DECODER_DEPTH = 0
+"""Transformer layers of the decoder. 0: the lapped path alone (docs/experiments.md tells why)."""
+
 TEXT_DIM = 384
 
 
@@ -71,10 +74,9 @@ def nano_config() -> dict[str, Any]:
     decoder = {
         **stage,
         "out_channels": 512,
-        "transformer_depths": [3],
+        "transformer_depths": [NANO_DECODER_DEPTH],
         "sinusoidal_blocks": [0],
         "conv_mapping": True,
-        "polarity_equivariant": True,
     }
     dit = {
         "io_channels": NANO_LATENT_DIM,
