@@ -58,9 +58,7 @@ def load_strict(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor],
 
     Raises CheckpointMismatch listing every missing, unexpected and misshapen key; nothing is loaded then.
     """
-    wanted = {
-        prefix + key: tensor for prefix, module in modules.items() for key, tensor in module.state_dict().items()
-    }
+    wanted = {prefix + key: tensor for prefix, module in modules.items() for key, tensor in module.state_dict().items()}
     found = {key: tensor for key, tensor in tensors.items() if not key.endswith(ROTARY_BUFFER)}
     missing = sorted(wanted.keys() - found.keys())
     unexpected = sorted(found.keys() - wanted.keys())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -52,7 +54,7 @@ def test_without_context_the_result_differs(form: str) -> None:
 def test_chunks_tile_the_clip_grow_and_stay_bounded() -> None:
     plan = list(chunk_plan(0, 1001, 2, 10.77))
     assert plan[0][0] == 0 and plan[-1][1] == 1001
-    assert all(a[1] == b[0] for a, b in zip(plan, plan[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(plan))
     assert all(start % 2 == 0 for start, _ in plan)
     lengths = [stop - start for start, stop in plan[:-1]]
     assert lengths == sorted(lengths) and lengths[0] <= 6 and lengths[-1] <= 132

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 
 from sa3_daw.sampling.guidance import Guidance, guide
-from sa3_daw.sampling.samplers import dpmpp, euler, pingpong, rk4
-from sa3_daw.sampling.schedule import FluxShift, FullShift, LogSNRShift, NoShift, published_t_grid, t_grid
+from sa3_daw.sampling.samplers import Step, dpmpp, euler, pingpong, rk4
+from sa3_daw.sampling.schedule import FluxShift, FullShift, LogSNRShift, NoShift, Shift, published_t_grid, t_grid
 
-SHIFTS = [LogSNRShift(), LogSNRShift(rate=1.0), FullShift(), FluxShift(3.0, 3.0), NoShift()]
+SHIFTS: list[Shift] = [LogSNRShift(), LogSNRShift(rate=1.0), FullShift(), FluxShift(3.0, 3.0), NoShift()]
 
 
 @pytest.mark.parametrize("shift", SHIFTS, ids=str)
 @pytest.mark.parametrize("start_t", [1.0, 0.9, 0.55, 0.3, 0.05])
 @pytest.mark.parametrize("frames", [64.0, 300.0, 4096.0])
-def test_every_grid_falls_strictly_from_its_start_to_zero(shift: LogSNRShift, start_t: float, frames: float) -> None:
+def test_every_grid_falls_strictly_from_its_start_to_zero(shift: Shift, start_t: float, frames: float) -> None:
     grid = t_grid(8, shift, torch.tensor(frames), start_t)
     assert grid[0] == torch.tensor(start_t) and grid[-1] == 0
     assert bool((grid[1:] < grid[:-1]).all())
@@ -41,7 +43,7 @@ def test_no_steps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("sampler", [euler, rk4, dpmpp], ids=lambda sampler: sampler.__name__)
-def test_a_perfect_model_is_solved_exactly(sampler) -> None:  # type: ignore[no-untyped-def]
+def test_a_perfect_model_is_solved_exactly(sampler: Callable[..., Iterator[Step]]) -> None:
     data, noise = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
     *_, last = sampler(lambda x, t: noise - data, noise, t_grid(6, LogSNRShift(), torch.tensor(64.0)))
     torch.testing.assert_close(last.x_BDT, data, atol=1e-5, rtol=0)

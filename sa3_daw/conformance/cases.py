@@ -49,7 +49,7 @@ class Case:
 
 def _metadata(path: Path) -> dict[str, dict[str, Any]]:
     """Return the arguments that a fixture file records per case, as JSON in its header."""
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         header: dict[str, str] = file.metadata() or {}
     return {case: json.loads(arguments) for case, arguments in header.items() if arguments.startswith("{")}
 

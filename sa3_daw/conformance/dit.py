@@ -40,8 +40,14 @@ def dit_cases(fixture: Fixture) -> Iterator[Case]:
     """Compare plain, masked and guided velocities, projections and the trace of every block."""
     dit = build(lambda: DiT(dit_spec(fixture.config)))
     load_strict({"model.": dit}, fixture.weights, fixture.name)
-    names = ("x", "t", "cross_attn_cond", "global_cond", "local_add_cond")
-    inputs = _Inputs(*(fixture[name] for name in names), valid=fixture["padding_mask"].bool())
+    inputs = _Inputs(
+        fixture["x"],
+        fixture["t"],
+        fixture["cross_attn_cond"],
+        fixture["global_cond"],
+        fixture["local_add_cond"],
+        fixture["padding_mask"].bool(),
+    )
     prepared = dit.prepare(Conditioning(inputs.context, inputs.global_, inputs.local))
     yield from _plain_cases(fixture, dit, inputs, prepared)
     yield from _guided_cases(fixture, dit, inputs, prepared)

@@ -204,7 +204,7 @@ def _velocity(
     context, global_, local = conditioning
     prepared = model.dit.prepare(Conditioning(context, global_, local))
     if request.guidance.scale == 1.0:
-        return lambda x, t: model.dit(x, t, prepared, valid_BT)  # type: ignore[no-any-return]
+        return lambda x, t: model.dit(x, t, prepared, valid_BT)
     if request.negative is None:
         against = torch.zeros_like(context)
     else:

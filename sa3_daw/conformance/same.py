@@ -5,7 +5,6 @@ Shapes: B batch, N tokens, D width, T latent frames.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -101,7 +100,7 @@ def _streamed_decode_cases(fixture: Fixture, same: Same, stem: str) -> Iterator[
 def _trace_cases(fixture: Fixture, same: Same) -> Iterator[Case]:
     seen: dict[str, Tensor] = {}
     audio = fixture["trace.audio"]
-    encoder_block, decoder_block = same.encoder.layers[0], same.decoder.layers[3]
+    encoder_block, decoder_block = same.encoder.block, same.decoder.block
     hooks = [
         *_record_block(encoder_block, "enc", seen, audio.shape[0]),
         *_record_block(decoder_block, "dec", seen, audio.shape[0]),

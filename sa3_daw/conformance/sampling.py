@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 
@@ -32,13 +31,9 @@ PER_ITEM_FRAMES = (1.0, 300.0, 2000.0)
 
 def schedule_cases(fixture: Fixture) -> Iterator[Case]:
     """Compare every grid, those that the original makes non-monotone included."""
-    for key in fixture.keys():
+    for key in fixture.keys(""):
         if grid := GRID.fullmatch(key):
-            frames = (
-                torch.tensor(float(grid["frames"]))
-                if grid["frames"]
-                else torch.tensor(PER_ITEM_FRAMES)[:, None]
-            )
+            frames = torch.tensor(float(grid["frames"])) if grid["frames"] else torch.tensor(PER_ITEM_FRAMES)[:, None]
             shift = SHIFTS[grid["shift"]]
             yield Case.compare(
                 key, published_t_grid(int(grid["steps"]), shift, frames, float(grid["start"] or 1)), fixture[key]
@@ -68,7 +63,7 @@ def sampler_cases(fixture: Fixture) -> Iterator[Case]:
         if f"{stem}.trace_denoised" in fixture:
             denoised = torch.stack([step.denoised_BDT for step in steps])
             yield Case.compare(f"{stem}.trace_denoised", denoised, fixture[f"{stem}.trace_denoised"])
-    for key in fixture.keys():
+    for key in fixture.keys(""):
         if key == "init" or key.endswith(".trace_x"):
             _ = fixture[key]
 

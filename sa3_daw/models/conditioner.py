@@ -52,15 +52,14 @@ class NumberConditioner(nn.Module):
     def __init__(self, minimum: float, maximum: float, dim: int) -> None:
         super().__init__()
         self.minimum, self.maximum = minimum, maximum
-        self.embedder = nn.Module()
-        self.embedder.embedding = nn.Sequential(nn.Identity(), nn.Linear(FOURIER_DIM, dim))
+        self.embedder = nn.ModuleDict({"embedding": nn.Sequential(nn.Identity(), nn.Linear(FOURIER_DIM, dim))})
 
     def forward(self, seconds_B: Tensor) -> Tensor:
         """[B] seconds, clamped to the model's range -> [B, D]."""
         clamped = seconds_B.float().clamp(self.minimum, self.maximum)
         features = fourier_features((clamped - self.minimum) / (self.maximum - self.minimum), FOURIER_DIM)
-        linear = self.embedder.embedding[1]
-        result: Tensor = linear(features.to(linear.weight.dtype))
+        embedding = self.embedder["embedding"]
+        result: Tensor = embedding(features.to(next(embedding.parameters()).dtype))
         return result
 
 

@@ -6,6 +6,7 @@ tokens + T, L context tokens. Attribute names are the published checkpoint's key
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -143,6 +144,12 @@ class Transformer(nn.Module):
         self.global_cond_embedder = mlp(spec.width, spec.width, 6 * spec.width, bias=True)
         self.layers = nn.ModuleList(Block(spec) for _ in range(spec.depth))
 
+    def blocks(self) -> Iterator[Block]:
+        """Iterate over the blocks with their type, which ModuleList loses."""
+        for block in self.layers:
+            assert isinstance(block, Block)
+            yield block
+
 
 class DiT(nn.Module):
     """Predicts velocity v = noise - data at noise level t (1 noise, 0 data)."""
@@ -162,7 +169,7 @@ class DiT(nn.Module):
         context = conditioning.context
         context = None if context is None else self.to_cond_embed(context)
         blocks = []
-        for block in self.transformer.layers:
+        for block in self.transformer.blocks():
             keys_values = None if context is None else block.cross_attn.keys_values(context)
             local = conditioning.local
             if local is not None:
@@ -171,9 +178,7 @@ class DiT(nn.Module):
             blocks.append(BlockInputs(keys_values, local))
         return Prepared(self.to_global_embed(conditioning.global_), tuple(blocks))
 
-    def forward(
-        self, x_BDT: Tensor, t_B: Tensor, prepared: Prepared, valid_BT: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x_BDT: Tensor, t_B: Tensor, prepared: Prepared, valid_BT: Tensor | None = None) -> Tensor:
         """Return the velocity, [B, D, T]. ``t_B`` stays float32 up to its Fourier features.
 
         ``valid_BT`` False marks padding: it is no key for anyone, so valid frames never depend on it.
@@ -187,7 +192,7 @@ class DiT(nn.Module):
         tokens = torch.cat((memory, tokens), dim=1)
         valid_BN = None if valid_BT is None else F.pad(valid_BT, (spec.num_memory_tokens, 0), value=True)
         rope = rope_table(tokens.shape[1], max(spec.head_dim // 2, MIN_ROPE_DIM), tokens.device)
-        for block, inputs in zip(stack.layers, prepared.blocks, strict=True):
+        for block, inputs in zip(stack.blocks(), prepared.blocks, strict=True):
             tokens = block(tokens, modulation, inputs, rope, valid_BN)
         v_BDT: Tensor = stack.project_out(tokens[:, spec.num_memory_tokens :]).transpose(1, 2)
         return v_BDT + self.postprocess_conv(v_BDT)

@@ -63,10 +63,7 @@ class DifferentialAttention(nn.Module):
         q = apply_rope(self.q_norm(torch.cat((q, q2), dim=1)), rope)
         k = apply_rope(self.k_norm(torch.cat((k, k2), dim=1)), rope)
         v = torch.cat((v, v), dim=1)
-        if window is None:
-            both = F.scaled_dot_product_attention(q, k, v)
-        else:
-            both = windowed_attention(q, k, v, *window)
+        both = windowed_attention(q, k, v, *window) if window else F.scaled_dot_product_attention(q, k, v)
         plus, minus = both.chunk(2, dim=1)
         result: Tensor = self.to_out(merge_heads(plus - minus))
         return result
@@ -153,5 +150,3 @@ class ResamplingBlock(nn.Module):
         for layer in layers:
             chunks = layer(chunks, rope, None)
         return rearrange(chunks, "(b c) n d -> b (c n) d", b=batch)
-
-

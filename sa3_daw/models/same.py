@@ -52,14 +52,20 @@ class Encoder(nn.Module):
             frame = spec.samples_per_frame
             self.lapped = nn.Conv1d(spec.audio_channels, spec.latent_dim, 2 * frame, frame, frame // 2, bias=False)
 
+    @property
+    def block(self) -> ResamplingBlock:
+        """The TRB; only where the spec has one."""
+        block = self.layers[0]
+        assert isinstance(block, ResamplingBlock)
+        return block
+
     def forward(self, audio_BCS: Tensor, noise: Noise | None = None) -> Tensor:
         spec = self.spec
         audio_BCS = F.pad(audio_BCS, (0, -audio_BCS.shape[-1] % (spec.samples_per_frame * spec.frame_alignment)))
         paths = []
         if spec.encoder.depth:
-            block, _, project = self.layers
-            x_BDT = block.down(patch(audio_BCS, spec.patch_samples), noise)
-            paths.append(project(x_BDT.transpose(1, 2)).transpose(1, 2))
+            x_BDT = self.block.down(patch(audio_BCS, spec.patch_samples), noise)
+            paths.append(self.layers[2](x_BDT.transpose(1, 2)).transpose(1, 2))
         if spec.encoder.lapped:
             paths.append(self.lapped(audio_BCS))
         return sum(paths[1:], start=paths[0])
@@ -82,6 +88,13 @@ class Decoder(nn.Module):
                 spec.latent_dim, spec.audio_channels, 2 * frame, frame, frame // 2, bias=False
             )
 
+    @property
+    def block(self) -> ResamplingBlock:
+        """The TRB; only where the spec has one."""
+        block = self.layers[3]
+        assert isinstance(block, ResamplingBlock)
+        return block
+
     def forward(self, x_BDT: Tensor, noise: Noise | None = None) -> Tensor:
         paths = []
         if self.spec.decoder.depth:
@@ -91,9 +104,8 @@ class Decoder(nn.Module):
         return sum(paths[1:], start=paths[0])
 
     def _transformer_path(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
-        _, project, _, block = self.layers
-        x_BDT = project(x_BDT.transpose(1, 2)).transpose(1, 2)
-        return unpatch(block.up(x_BDT, noise), self.spec.patch_samples)
+        x_BDT = self.layers[1](x_BDT.transpose(1, 2)).transpose(1, 2)
+        return unpatch(self.block.up(x_BDT, noise), self.spec.patch_samples)
 
 
 class Same(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ def pingpong(velocity: Velocity, x_BDT: Tensor, grid: Tensor, draw: Draw) -> Ite
 def _levels(grid: Tensor, x_BDT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (t, next t), each [B] float32 on x's device."""
     levels = grid.to(x_BDT.device).expand(x_BDT.shape[0], -1).unbind(dim=-1)
-    return zip(levels[:-1], levels[1:], strict=True)
+    return pairwise(levels)
 
 
 def _wide(t_B: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
 HALVINGS = 40
 """Bisection steps; they end below float32's ulp."""
 
@@ -51,9 +50,7 @@ class FullShift:
     sine: bool = False
 
     def __call__(self, tau: Tensor, frames: Tensor) -> Tensor:
-        share = (frames.clamp(self.min_frames, self.max_frames) - self.min_frames) / (
-            self.max_frames - self.min_frames
-        )
+        share = (frames.clamp(self.min_frames, self.max_frames) - self.min_frames) / (self.max_frames - self.min_frames)
         factor = torch.exp(-(0.5 + 0.65 * share))
         t = 1 - factor / (factor + (1 / (1 - tau) - 1))
         return torch.sin(math.pi / 2 * t) if self.sine else t
@@ -70,9 +67,7 @@ class FluxShift:
 
     def __call__(self, tau: Tensor, frames: Tensor) -> Tensor:
         share = (torch.log(frames) - math.log(self.min_frames)) / math.log(self.max_frames / self.min_frames)
-        alpha = torch.exp(
-            math.log(self.min_alpha) + share.clamp(0, 1) * math.log(self.max_alpha / self.min_alpha)
-        )
+        alpha = torch.exp(math.log(self.min_alpha) + share.clamp(0, 1) * math.log(self.max_alpha / self.min_alpha))
         return alpha * tau / (1 + (alpha - 1) * tau)
 
 
