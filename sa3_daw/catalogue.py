@@ -1,4 +1,4 @@
-"""Which models are installed: the embedded one and the folders of ``models_dir``. Knows no weights, imports no torch."""
+"""Which models are installed: the embedded one and the folders of ``models_dir``. Knows no weights and no torch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def find_model(name: str, config: DaemonConfig) -> ModelEntry:
     if name not in folders:
         known = ", ".join(folders) or "none"
         raise UnknownModel(
-            f"no model {shorten(name)} is installed; installed: {known}", field="model", value=shorten(name), allowed=known
+            f"no model {shorten(name)} is installed; installed: {known}",
+            field="model",
+            value=shorten(name),
+            allowed=known,
         )
     return ModelEntry(name, folders[name], ModelSpec.from_directory(folders[name], name))
 

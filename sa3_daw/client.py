@@ -204,12 +204,13 @@ class Client:
         Raises the job's Sa3Error, or JobCancelled.
         """
         with self.submit(job) as stream:
-            samples = np.empty((2, job.num_samples), dtype=np.float32)
-            num_received = 0
+            samples, num_received = np.empty((2, 0), dtype=np.float32), 0
             for event in stream:
                 if on_event is not None:
                     on_event(event)
-                if isinstance(event, AudioChunk):
+                if isinstance(event, Accepted):
+                    samples = np.empty((2, job.num_samples), dtype=np.float32)
+                elif isinstance(event, AudioChunk):
                     end = num_received + event.samples.shape[1]
                     if event.start_sample != num_received or end > job.num_samples:
                         raise EngineError(f"audio chunk at {event.start_sample}, expected at {num_received}")
@@ -255,7 +256,7 @@ class Client:
 
     def _pump(self, timeout_seconds: float) -> bool:
         """Wait for messages and file them; False when none came. Raises DaemonUnreachable when the daemon is gone."""
-        ready = dict(self._poller.poll(max(0.0, timeout_seconds) * 1000))
+        ready = dict(self._poller.poll(int(max(0.0, timeout_seconds) * 1000)))
         if not ready:
             return False
         if not self._socket.poll(0):

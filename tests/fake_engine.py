@@ -22,7 +22,7 @@ PEAK = 0.5
 
 
 def wishes(prompt: str) -> dict[str, str]:
-    return dict(word.split("=", 1) if "=" in word else (word, "1") for word in prompt.split())
+    return {word.partition("=")[0]: word.partition("=")[2] for word in prompt.split()}
 
 
 def tone(job: Job) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

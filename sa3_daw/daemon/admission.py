@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -34,17 +34,11 @@ JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 JOB_ID_WORDS = "1 to 64 of A-Z a-z 0-9 _ -"
 
 _HEADER = msgspec.msgpack.Decoder(Header)
-_BODIES = {kind: msgspec.msgpack.Decoder(message) for kind, message in REQUESTS.items()}
+_BODIES: dict[str, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(message) for kind, message in REQUESTS.items()
+}
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<path>.*?)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<name>\w+)`")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One readable request of a client."""
-
-    header: Header
-    message: Message
 
 
 def limits(config: DaemonConfig) -> Limits:
@@ -71,7 +65,7 @@ def read_header(frames: Sequence[bytes]) -> Header:
     return header
 
 
-def read_request(frames: Sequence[bytes], header: Header) -> Request:
+def read_request(frames: Sequence[bytes], header: Header) -> Message:
     """Check the header's values and read the body. Raises RequestError subclasses."""
     check_version(header.v)
     if header.job and not JOB_ID.fullmatch(header.job):
@@ -83,12 +77,12 @@ def read_request(frames: Sequence[bytes], header: Header) -> Request:
         raise invalid("kind", kind, ", ".join(_BODIES))
     if len(frames[2]) > MAX_BODY_BYTES:
         raise too_large("body", len(frames[2]), MAX_BODY_BYTES, "bytes")
-    message = _decode(_BODIES[kind], frames[2], "body")
+    message: Message = _decode(_BODIES[kind], frames[2], "body")
     if isinstance(message, Credit) and message.num_chunks < 1:
         raise invalid("num_chunks", message.num_chunks, "1 or more")
     if isinstance(message, Job) and message.job_id != header.job:
         raise invalid("job_id", message.job_id, f"the header's job, {header.job!r}, of {JOB_ID_WORDS}")
-    return Request(header, message)
+    return message
 
 
 def admit(job: Job, config: DaemonConfig) -> Job:
@@ -114,9 +108,7 @@ def admit(job: Job, config: DaemonConfig) -> Job:
     check_points(job.tempo_map)
     spec = find_model(job.model, config).spec
     check_length(job, spec)
-    return replace(
-        job, steps=job.steps or spec.default_steps, guidance_scale=scale or spec.default_guidance_scale
-    )
+    return replace(job, steps=job.steps or spec.default_steps, guidance_scale=scale or spec.default_guidance_scale)
 
 
 def check_length(job: Job, spec: ModelSpec) -> None:
@@ -137,7 +129,10 @@ def check_length(job: Job, spec: ModelSpec) -> None:
 def too_large(field: str, size: int, limit: int, unit: str) -> LimitExceeded:
     """Return the error for a text or frame that is too long."""
     return LimitExceeded(
-        f"{field} has {size} {unit}; allowed: at most {limit}", field=field, value=f"{size} {unit}", allowed=f"at most {limit}"
+        f"{field} has {size} {unit}; allowed: at most {limit}",
+        field=field,
+        value=f"{size} {unit}",
+        allowed=f"at most {limit}",
     )
 
 
@@ -148,7 +143,10 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], frame: bytes, what: str) -> A
         raise _field_error(str(error), frame, what) from error
     except UnicodeDecodeError as error:
         raise InvalidField(
-            f"a text in the {what} is not UTF-8: {error.reason}", field=what, value=shorten(error.object), allowed="UTF-8"
+            f"a text in the {what} is not UTF-8: {error.reason}",
+            field=what,
+            value=shorten(error.object),
+            allowed="UTF-8",
         ) from error
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the {what} frame is not a msgpack map: {error}", field=what) from error

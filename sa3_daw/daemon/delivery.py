@@ -1,4 +1,4 @@
-"""One job's way back to its client: event numbers, credit, and audio held until the client wants it. Knows no socket."""
+"""One job's way back to its client: event numbers, credit, audio held until it is wanted. Knows no socket."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from sa3_daw.protocol.messages import Cancel, Message, Ready, Shutdown
 
 log = logging.getLogger(__name__)
 
+CREATE_NO_WINDOW = 0x08000000 if sys.platform == "win32" else 0
 MAX_LOG_BYTES = 4 << 20
 FIRST_DELAYS_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_DELAY_SECONDS = 30.0
@@ -212,7 +213,7 @@ def _spawn(config: DaemonConfig) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            creationflags=CREATE_NO_WINDOW,
         )
 
 

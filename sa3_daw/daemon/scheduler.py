@@ -39,7 +39,9 @@ class Scheduler:
         assert self.find(ticket.client, ticket.job.job_id) is None
         if self.num_queued >= self._max_queued_jobs:
             allowed = f"at most {self._max_queued_jobs} queued jobs"
-            raise LimitExceeded(f"the queue is full; {allowed}", field="queue", value=str(self.num_queued), allowed=allowed)
+            raise LimitExceeded(
+                f"the queue is full; {allowed}", field="queue", value=str(self.num_queued), allowed=allowed
+            )
         self._queues.setdefault(ticket.client, deque()).append(ticket)
 
     def start_next(self, may_start: Callable[[tuple[str, bytes]], bool]) -> Ticket | None:

@@ -14,18 +14,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
-from typing import Any
 
 import zmq
 
 from sa3_daw import __version__
-from sa3_daw.catalogue import list_models
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon import admission
-from sa3_daw.daemon.authenticator import Authenticator
+from sa3_daw.daemon.client_sockets import Address, Authenticator, ClientSockets
 from sa3_daw.daemon.delivery import Delivery, Frames
 from sa3_daw.daemon.engine_handle import EngineHandle
 from sa3_daw.daemon.forecast import Forecast
+from sa3_daw.daemon.reports import NO_PROGRESS, all_jobs, hello_reply
 from sa3_daw.daemon.scheduler import Scheduler, Ticket
 from sa3_daw.errors import EngineDead, Sa3Error, invalid
 from sa3_daw.job import Job
@@ -44,19 +43,12 @@ from sa3_daw.protocol.version import PROTOCOL_VERSION
 
 log = logging.getLogger(__name__)
 
-Address = tuple[str, bytes]
-"""Transport (ipc or tcp) and the routing id the client has there."""
-
 IDLE_POLL_SECONDS = 1.0
 BUSY_POLL_SECONDS = 0.2
 ALIVE_SECONDS = 1.0
-MESSAGES_PER_TURN = 64
-"""Read from one socket before the others get their turn."""
 STOP_GRACE_SECONDS = 3.0
 MAX_HELD_BYTES = 64 << 20
 """A client with more computed audio waiting for its credit than this starts no further job."""
-SEND_QUEUE_MESSAGES = 2000
-"""A client that lets this many messages pile up does not read; it is treated as gone."""
 
 
 def serve(config: DaemonConfig) -> int:
@@ -102,13 +94,13 @@ class Server:
         self._authenticator = Authenticator(
             self._context, {b"client": client_key[0], b"engine": self._engine.client_key}
         )
-        self._sockets = self._bind(server_key)
+        self._clients = ClientSockets(self._context, self._ipc, server_key, admission.MAX_FRAME_BYTES)
         self._connection = Connection(
             protocol_version=PROTOCOL_VERSION,
             daemon_version=__version__,
             pid=os.getpid(),
-            ipc=self._ipc.endpoint("daemon.sock") if self._ipc else "",
-            tcp=self._sockets["tcp"].last_endpoint.rstrip(b"\0").decode("ascii"),
+            ipc=self._clients.ipc_endpoint,
+            tcp=self._clients.tcp_endpoint,
             server_key=server_key[0].decode("ascii"),
             client_public_key=client_key[0].decode("ascii"),
             client_secret_key=client_key[1].decode("ascii"),
@@ -117,7 +109,7 @@ class Server:
         self._deliveries: dict[tuple[Address, str], Delivery] = {}
         self._delivering: dict[tuple[Address, str], Ticket] = {}
         self._forecast = Forecast()
-        self._progress = msg.Progress("", 0, 0)
+        self._progress = NO_PROGRESS
         self._told_loading: Ticket | None = None
         self._job_started = self._alive_sent = self._started = monotonic()
         self._counts = {msg.Finished: 0, msg.Failed: 0, msg.Cancelled: 0}
@@ -135,43 +127,19 @@ class Server:
         finally:
             self._stop()
 
-    def _bind(self, server_key: tuple[bytes, bytes]) -> dict[str, zmq.Socket[bytes]]:
-        sockets = {"tcp": self._router()}
-        sockets["tcp"].curve_server = True
-        sockets["tcp"].curve_publickey, sockets["tcp"].curve_secretkey = server_key
-        sockets["tcp"].zap_domain = b"client"
-        sockets["tcp"].bind("tcp://127.0.0.1:*")
-        if self._ipc is not None:
-            sockets["ipc"] = self._router()
-            sockets["ipc"].bind(self._ipc.endpoint("daemon.sock"))
-        return sockets
-
-    def _router(self) -> zmq.Socket[bytes]:
-        router = self._context.socket(zmq.ROUTER)
-        router.router_mandatory = True
-        router.linger = 500
-        router.sndhwm = SEND_QUEUE_MESSAGES
-        router.maxmsgsize = admission.MAX_FRAME_BYTES
-        router.heartbeat_ivl, router.heartbeat_timeout = 1000, 5000
-        return router
-
     def _turn(self, wake: plain_socket.socket) -> None:
         """Wait for something, then move everything one step on."""
         poller = zmq.Poller()
-        for socket in (*self._sockets.values(), self._authenticator.socket, wake, self._engine.socket):
+        for socket in (*self._clients.all(), self._authenticator.socket, wake, self._engine.socket):
             if socket is not None:
                 poller.register(socket, zmq.POLLIN)
-        ready = dict(poller.poll(self._wait_seconds() * 1000))
+        ready = dict(poller.poll(int(self._wait_seconds() * 1000)))
         if wake.fileno() in ready:
             log.info("told by a signal to stop")
             self._stopping = True
         self._authenticator.answer()
-        for transport, socket in self._sockets.items():
-            for _ in range(MESSAGES_PER_TURN):
-                if self._stopping or not socket.poll(0):
-                    break
-                address, *frames = socket.recv_multipart()
-                self._receive((transport, address), frames)
+        for address, frames in self._clients.receive():
+            self._receive(address, frames)
         self._hear_engine()
         self._watch_engine()
         self._start_next()
@@ -189,14 +157,14 @@ class Server:
         header = msg.Header(PROTOCOL_VERSION)
         try:
             header = admission.read_header(frames)
-            request = admission.read_request(frames, header).message
+            request = admission.read_request(frames, header)
             self._handle(address, header, request)
         except Sa3Error as error:
             self._refuse(address, frames, header, error)
 
     def _handle(self, address: Address, header: msg.Header, request: msg.Message) -> None:
         if isinstance(request, msg.Hello):
-            self._reply(address, header, self._hello_reply())
+            self._reply(address, header, hello_reply(self._config))
         elif isinstance(request, Job):
             self._submit(address, request, header)
         elif isinstance(request, msg.Cancel):
@@ -251,10 +219,10 @@ class Server:
         job = header.job if admission.JOB_ID.fullmatch(header.job) else ""
         starts_job = bool(frames) and frames[0] == b"generate" and job and (address, job) not in self._deliveries
         if starts_job:
-            self._send(address, encode(msg.Failed(*content), job=job))
+            self._clients.send(address, encode(msg.Failed(*content), job=job))
             self._counts[msg.Failed] += 1
         else:
-            self._send(address, encode(msg.Rejected(*content), job=job, seq=header.seq))
+            self._clients.send(address, encode(msg.Rejected(*content), job=job, seq=header.seq))
 
     def _client_gone(self, address: Address) -> None:
         """Cancel everything of a client that no longer takes messages."""
@@ -270,7 +238,7 @@ class Server:
                 self._scheduler.remove(ticket)
 
     def _reply(self, address: Address, header: msg.Header, message: msg.Message) -> None:
-        self._send(address, encode(message, job=header.job, seq=header.seq))
+        self._clients.send(address, encode(message, job=header.job, seq=header.seq))
 
     def _emit(self, ticket: Ticket, message: msg.Message, buffer: bytes | None = None) -> None:
         """Pass one event of a job to its client, as far as credit allows; nothing when the client is gone."""
@@ -286,7 +254,7 @@ class Server:
         self._send_events(ticket.client, ticket.job.job_id, frames)
 
     def _send_events(self, address: Address, job_id: str, events: list[Frames]) -> None:
-        if not all(self._send(address, frames) for frames in events):
+        if not all(self._clients.send(address, frames) for frames in events):
             self._client_gone(address)
             return
         key = (address, job_id)
@@ -294,24 +262,13 @@ class Server:
             del self._deliveries[key]
             self._delivering.pop(key, None)
 
-    def _send(self, address: Address, frames: Frames) -> bool:
-        """Send; False when the client is gone or does not read."""
-        transport, routing_id = address
-        try:
-            self._sockets[transport].send_multipart([routing_id, *frames], zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                raise
-            return False
-        return True
-
     def _say_alive(self) -> None:
         """Once a second tell every client with live jobs that the daemon lives, and so learn who is gone."""
         if monotonic() - self._alive_sent < ALIVE_SECONDS:
             return
         self._alive_sent = monotonic()
         for address in {address for address, _ in self._deliveries}:
-            if not self._send(address, encode(msg.Alive())):
+            if not self._clients.send(address, encode(msg.Alive())):
                 self._client_gone(address)
 
     # Engine
@@ -327,7 +284,7 @@ class Server:
             return
         ticket = self._scheduler.start_next(self._may_start)
         if ticket is not None:
-            self._progress = msg.Progress("", 0, 0)
+            self._progress = NO_PROGRESS
             self._job_started = monotonic()
             self._engine.run(ticket.job)
 
@@ -392,45 +349,17 @@ class Server:
         hint = f"see {self._config.runtime_dir / ENGINE_LOG}; it is started again"
         return msg.Failed(EngineDead.code, f"{reason}; {hint}")
 
-    # What the daemon says of itself
-
     def _eta_seconds(self, ticket: Ticket) -> float | None:
-        """Expected seconds until a job is finished, or None before anything is known."""
-        jobs = [ticket]
-        if ticket is not self._scheduler.running:
-            queued = list(self._scheduler.queued_in_order())
-            jobs = queued[: queued.index(ticket) + 1]
+        """Expected seconds until a queued or the running job is finished, or None before anything is known."""
         running = self._scheduler.running
-        total = 0.0
-        for job in [*([running] if running and running is not ticket else []), *jobs]:
-            expected = self._forecast.seconds(job.job)
-            if expected is None:
-                return None
-            elapsed = monotonic() - self._job_started if job is running else 0.0
-            total += max(0.0, expected - elapsed)
-        return round(total, 3)
-
-    def _hello_reply(self) -> msg.HelloReply:
-        models = tuple(
-            msg.ModelInfo(
-                entry.name,
-                entry.spec.sample_rate,
-                entry.spec.max_num_samples,
-                entry.spec.default_steps,
-                entry.spec.default_guidance_scale,
-            )
-            for entry in list_models(self._config)
-        )
-        limits = admission.limits(self._config)
-        return msg.HelloReply(PROTOCOL_VERSION, __version__, os.getpid(), tuple(msg.REQUESTS), models, limits)
+        jobs = [running] if running is not None else []
+        if ticket is not running:
+            jobs += self._scheduler.queued_in_order()
+        ahead = jobs[: jobs.index(ticket) + 1]
+        spent_seconds = monotonic() - self._job_started if running is not None else 0.0
+        return self._forecast.eta_seconds([each.job for each in ahead], spent_seconds)
 
     def _status_reply(self) -> msg.StatusReply:
-        delivering = [self._job_status(ticket, "delivering", 0) for ticket in self._delivering.values()]
-        running = [self._job_status(self._scheduler.running, "running", 0)] if self._scheduler.running else []
-        queued = [
-            self._job_status(ticket, "queued", position)
-            for position, ticket in enumerate(self._scheduler.queued_in_order(), len(running))
-        ]
         finished, failed, cancelled = (self._counts[end] for end in (msg.Finished, msg.Failed, msg.Cancelled))
         return msg.StatusReply(
             pid=os.getpid(),
@@ -439,22 +368,7 @@ class Server:
             num_failed=failed,
             num_cancelled=cancelled,
             engine=msg.EngineStatus(self._engine.state, self._engine.pid, self._engine.num_deaths),
-            jobs=(*delivering, *running, *queued),
-        )
-
-    def _job_status(self, ticket: Ticket, state: str, position: int) -> msg.JobStatus:
-        job = ticket.job
-        progress = self._progress if state == "running" else msg.Progress("", 0, 0)
-        return msg.JobStatus(
-            job.job_id,
-            state,
-            position,
-            job.model,
-            job.num_samples,
-            job.sample_rate,
-            progress.stage,
-            progress.step,
-            progress.num_steps,
+            jobs=all_jobs(self._scheduler, self._progress, list(self._delivering.values())),
         )
 
     def _stop(self) -> None:
@@ -463,13 +377,12 @@ class Server:
         for address, job_id in list(self._deliveries):
             delivery = self._deliveries.pop((address, job_id))
             for frames in delivery.offer(msg.Cancelled()):
-                self._send(address, frames)
+                self._clients.send(address, frames)
         self._engine.stop(STOP_GRACE_SECONDS)
-        for socket in (*self._sockets.values(), self._authenticator.socket):
-            socket.close()
+        self._clients.close()
+        self._authenticator.socket.close()
         with suppress(zmq.ZMQError):
             self._context.term()
         if self._ipc is not None:
             self._ipc.close()
         log.info("ended")
-

@@ -79,7 +79,8 @@ def read_settings() -> dict[str, Any]:
 
 
 def _end_with_daemon() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):
+        continue
     os._exit(1)
 
 
@@ -151,7 +152,7 @@ def failed(error: Sa3Error) -> Failed:
 def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:
     """Return the error for a job that needs more memory than there is."""
     return OutOfMemory(
-        f"not enough memory for {job.num_samples} samples at {job.sample_rate} Hz: {str(error):.200}; try a shorter clip"
+        f"not enough memory for {job.num_samples} samples at {job.sample_rate} Hz: {error!s:.200}; try a shorter clip"
     )
 
 

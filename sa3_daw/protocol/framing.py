@@ -28,12 +28,21 @@ class Received:
     buffers: tuple[bytes, ...] = ()
 
 
-def encode(message: Message, *, job: str = "", seq: int = 0, credit: int = 0, buffer: bytes | None = None) -> list[bytes]:
-    """Return the frames of a message. ``buffer`` is sent as it is; it must never change afterwards."""
+def encode(
+    message: Message, *, job: str = "", seq: int = 0, credit: int = 0, buffer: bytes | None = None
+) -> list[bytes]:
+    """Return the frames of a message. ``buffer`` is sent as it is; it must never change afterwards.
+
+    Raises RequestError on what msgpack cannot carry (integers beyond 64 bits, texts with lone surrogates).
+    """
     header: dict[str, Any] = {"v": PROTOCOL_VERSION, "job": job, "seq": seq}
     if credit:
         header["credit"] = credit
-    frames = [KIND_OF[type(message)].encode("ascii"), msgpack.packb(header), msgpack.packb(asdict(message))]
+    kind = KIND_OF[type(message)]
+    try:
+        frames = [kind.encode("ascii"), msgpack.packb(header), msgpack.packb(asdict(message))]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise RequestError(f"{kind} holds a value that cannot be sent: {error}", field=kind) from error
     return frames if buffer is None else [*frames, buffer]
 
 

@@ -1,0 +1,150 @@
+"""Admission: every bad value is named with field, value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from sa3_daw.config import DaemonConfig, load_config
+from sa3_daw.daemon import admission
+from sa3_daw.errors import (
+    InvalidField,
+    LimitExceeded,
+    ProtocolMismatch,
+    RequestError,
+    UnknownModel,
+)
+from sa3_daw.job import Job
+from sa3_daw.protocol.framing import encode
+from sa3_daw.protocol.messages import Credit
+from tests.running_daemon import a_job
+
+GOOD: dict[str, Any] = {
+    "job_id": "a",
+    "prompt": "house drums",
+    "num_samples": 48000,
+    "sample_rate": 48000,
+    "seed": 1,
+    "tempo_map": [{"position_ppq": 0.0, "bpm": 120.0}],
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DaemonConfig:
+    return load_config({"runtime_dir": tmp_path, "models_dir": tmp_path}, {})
+
+
+def admitted(config: DaemonConfig, **changes: Any) -> Job:
+    job_id = changes.get("job_id", "a")
+    header = msgpack.packb({"v": 1, "job": job_id if isinstance(job_id, str) else "a"})
+    frames = [b"generate", header, msgpack.packb({**GOOD, **changes})]
+    request = admission.read_request(frames, admission.read_header(frames))
+    assert isinstance(request, Job)
+    return admission.admit(request, config)
+
+
+def test_defaults_of_the_model_are_written_in(config: DaemonConfig) -> None:
+    job = admitted(config)
+    assert job.steps >= 1 and job.guidance_scale > 0
+    assert admitted(config, steps=3, guidance_scale=1.5).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_samples", 0), ("num_samples", -1), ("num_samples", True), ("num_samples", 1.5), ("num_samples", "9"),
+        ("sample_rate", 0), ("sample_rate", 44101), ("sample_rate", 2**40),
+        ("seed", -1), ("seed", 2**63), ("seed", None),
+        ("start_sample", -1), ("start_sample", 2**60),
+        ("steps", -1), ("steps", 201),
+        ("guidance_scale", -1.0), ("guidance_scale", 31.0), ("guidance_scale", math.nan), ("guidance_scale", math.inf),
+        ("prompt", 5), ("prompt", b"bytes"), ("negative_prompt", []),
+        ("job_id", ""), ("job_id", "a b"), ("job_id", "x" * 65), ("job_id", "ü"), ("job_id", 3),
+        ("model", 3), ("tempo_map", []), ("tempo_map", {}), ("tempo_map", [1]),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_named(config: DaemonConfig, field: str, value: object) -> None:
+    with pytest.raises(InvalidField) as caught:
+        admitted(config, **{field: value})
+    assert field in caught.value.field or (field == "job_id" and caught.value.field == "job")
+    assert caught.value.value and caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("bpm", 0), ("bpm", -120), ("bpm", math.nan), ("bpm", math.inf), ("bpm", 1e9), ("bpm", True), ("bpm", "120"),
+     ("position_ppq", 1.0), ("position_ppq", math.nan), ("numerator", 0), ("denominator", 3)],
+)  # fmt: skip
+def test_a_bad_tempo_point_is_named_with_its_place(config: DaemonConfig, key: str, value: object) -> None:
+    with pytest.raises(InvalidField) as caught:
+        admitted(config, tempo_map=[{"position_ppq": 0.0, "bpm": 120.0, key: value}])
+    assert "tempo_map[0]" in caught.value.field and key in caught.value.field
+
+
+def test_a_missing_field_is_named(config: DaemonConfig) -> None:
+    body = {key: value for key, value in GOOD.items() if key != "seed"}
+    frames = [b"generate", msgpack.packb({"v": 1, "job": "a"}), msgpack.packb(body)]
+    with pytest.raises(InvalidField, match="seed is missing"):
+        admission.read_request(frames, admission.read_header(frames))
+
+
+def test_too_long_is_told_with_the_models_maximum_at_that_rate(config: DaemonConfig) -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        admitted(config, num_samples=2**40, sample_rate=96000)
+    longest = int(caught.value.allowed.split()[2])
+    assert admitted(config, num_samples=longest, sample_rate=96000).num_samples == longest
+    with pytest.raises(LimitExceeded):
+        admitted(config, num_samples=longest + 1, sample_rate=96000)
+
+
+def test_a_prompt_is_limited_in_bytes_not_characters(config: DaemonConfig) -> None:
+    assert admitted(config, prompt="x" * admission.MAX_PROMPT_BYTES)
+    with pytest.raises(LimitExceeded, match="4098 UTF-8 bytes"):
+        admitted(config, prompt="ü" * 2049)
+
+
+def test_an_unknown_model_is_told_those_that_exist(config: DaemonConfig) -> None:
+    with pytest.raises(UnknownModel, match="nano"):
+        admitted(config, model="../../etc")
+
+
+def test_a_text_that_is_not_utf8_is_refused(config: DaemonConfig) -> None:
+    body = msgpack.packb(GOOD).replace(b"house", b"h\xffuse")
+    frames = [b"generate", msgpack.packb({"v": 1, "job": "a"}), body]
+    with pytest.raises(InvalidField, match="UTF-8"):
+        admission.read_request(frames, admission.read_header(frames))
+
+
+def test_another_protocol_version_is_told_both() -> None:
+    frames = [b"hello", msgpack.packb({"v": 7}), msgpack.packb({})]
+    with pytest.raises(ProtocolMismatch, match=r"version 7.*version 1"):
+        admission.read_request(frames, admission.read_header(frames))
+
+
+def test_unknown_fields_and_further_frames_are_ignored(config: DaemonConfig) -> None:
+    assert admitted(config, from_the_future=[1, {"a": 2}])
+    frames = [*encode(a_job(job_id="b"), job="b"), b"more"]
+    assert isinstance(admission.read_request(frames, admission.read_header(frames)), Job)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x91" * 100_000, msgpack.packb([1]), b"\x81\xa1a\xdd\xff\xff\xff\xff"])
+def test_a_body_that_is_no_map_is_refused(body: bytes) -> None:
+    frames = [b"status", msgpack.packb({"v": 1}), body]
+    with pytest.raises(RequestError):
+        admission.read_request(frames, admission.read_header(frames))
+
+
+def test_credit_must_be_positive() -> None:
+    frames = encode(Credit(0), job="a")
+    with pytest.raises(InvalidField, match="num_chunks"):
+        admission.read_request(frames, admission.read_header(frames))
+
+
+def test_the_header_names_the_job_of_generate() -> None:
+    frames = encode(a_job(job_id="one"), job="two")
+    with pytest.raises(InvalidField, match="job_id"):
+        admission.read_request(frames, admission.read_header(frames))
