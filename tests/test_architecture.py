@@ -26,7 +26,6 @@ FLOORS: tuple[frozenset[str], ...] = (
 
 MAY_USE_ZMQ = {
     "sa3_daw.client",
-    "sa3_daw.daemon.authenticator",
     "sa3_daw.daemon.client_sockets",
     "sa3_daw.daemon.engine_handle",
     "sa3_daw.daemon.server",
