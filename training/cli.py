@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             font = sound_font() if arguments.corpus else None
             print(json.dumps(evaluate(arguments.model, arguments.seeds, font), indent=1))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ModuleNotFoundError) as error:
         print(f"sa3-train: {error}", file=sys.stderr)
         return 1
     return 0

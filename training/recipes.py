@@ -38,7 +38,7 @@ class NanoRecipe:
 
 
 def nano() -> NanoRecipe:
-    """Return the recipe for two cores and about an hour: 23 h of short clips, 6 h of half-minute ones."""
+    """Return the recipe for two cores and about an hour: 23 h of short clips, 13 h of half-minute ones."""
     return NanoRecipe(
         fit_seeds=range(0, 700),
         clip_seeds=range(0, 8000),

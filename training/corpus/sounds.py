@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import tinysoundfont
 from numpy.typing import NDArray
 
 from sa3_training.corpus.score import DRUMS, Score
@@ -37,9 +36,16 @@ def sound_font() -> Path:
 
 
 class Renderer:
-    """One synthesiser, reused from clip to clip (loading the font takes longer than rendering a clip)."""
+    """One synthesiser, reused from clip to clip (loading the font takes longer than rendering a clip).
+
+    Raises ModuleNotFoundError, with the command, when tinysoundfont is not installed: only training needs it.
+    """
 
     def __init__(self, path: Path) -> None:
+        try:
+            import tinysoundfont
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("run 'pip install --no-deps tinysoundfont' to render the corpus") from error
         self._synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
         self._font = self._synth.sfload(str(path))
 
