@@ -6,17 +6,19 @@ published key names, so a state dict is the checkpoint. Every key must be used a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
+from sa3_daw.models.lora import Adapter
 
 ROTARY_BUFFER = ".inv_freq"
 """Published files store these; we recompute them in float32, which half precision cannot hold."""
@@ -45,6 +47,22 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CheckpointMismatch(f"{path} is not a readable safetensors file: {error}") from error
     return tensors
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter in the published safetensors layout; pickles are never opened.
+
+    Raises CheckpointMissing or CheckpointMismatch, naming the file.
+    """
+    if not path.exists():
+        raise CheckpointMissing(f"{path} does not exist", value=str(path))
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get("lora_config", "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointMismatch(f"{path} is not a readable safetensors adapter: {error}") from error
+    return Adapter.from_tensors(tensors, config, str(path))
 
 
 def build(factory: Callable[[], AnyModule]) -> AnyModule:

@@ -15,6 +15,7 @@ import torch
 from sa3_daw.conformance.cases import Case, Fixture
 from sa3_daw.conformance.dit import dit_cases, number_conditioner_cases
 from sa3_daw.conformance.generate import generate_cases
+from sa3_daw.conformance.lora import lora_cases
 from sa3_daw.conformance.same import same_cases
 from sa3_daw.conformance.sampling import sampler_cases, schedule_cases
 
@@ -25,6 +26,7 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
     ("dit_", dit_cases),
     ("number_conditioner", number_conditioner_cases),
     ("generate_", generate_cases),
+    ("lora", lora_cases),
     ("schedules", schedule_cases),
     ("samplers", sampler_cases),
 )

@@ -64,8 +64,10 @@ class Fixture:
         weights: dict[str, Tensor],
         io: dict[str, Tensor],
         metadata: dict[str, dict[str, Any]],
+        folder: Path,
     ) -> None:
         self.name = name
+        self.folder = folder
         self.config = config
         self.weights = weights
         self.metadata = metadata
@@ -84,6 +86,7 @@ class Fixture:
             load_file(weights_path) if weights_path.exists() else {},
             load_file(path),
             _metadata(path),
+            path.parent,
         )
 
     def __getitem__(self, key: str) -> Tensor:
