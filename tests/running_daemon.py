@@ -89,7 +89,11 @@ class RunningDaemon:
         """Stop by SIGTERM (already dead is fine) and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_SECONDS)
+        try:
+            return self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
     def __enter__(self) -> RunningDaemon:
         return self

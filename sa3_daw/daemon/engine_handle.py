@@ -77,6 +77,7 @@ class EngineHandle:
         self._process: subprocess.Popen[bytes] | None = None
         self._not_before_seconds = 0.0
         self._num_started = 0
+        self._start_failed = False
         self.socket: zmq.Socket[bytes] | None = None
         self.state = "stopped"
         self.num_deaths = 0
@@ -119,13 +120,17 @@ class EngineHandle:
             self._process.stdin.flush()
         except OSError as error:
             log.error("engine: cannot start %s: %s", self._config.engine_command[0], error)
-            self._ended(was_ready=False)
+            self._start_failed = True
             return
         self.state = "starting"
         log.info("engine: process %d starting", self._process.pid)
 
     def died(self) -> bool:
-        """Look at the process; True once when it has ended unasked. Its last messages have then been received."""
+        """Look at the process; True once when it has ended unasked, or could not be started at all."""
+        if self._start_failed:
+            self._start_failed = False
+            self._ended(was_ready=False)
+            return True
         if self._process is None or self._process.poll() is None:
             return False
         log.error("engine: process %d ended unasked with code %s", self._process.pid, self._process.returncode)
@@ -164,15 +169,14 @@ class EngineHandle:
 
     def stop(self, grace_seconds: float) -> None:
         """End the engine: ask, wait ``grace_seconds``, then kill."""
-        if self._process is None:
-            return
-        self._send(Shutdown(), "")
-        try:
-            self._process.wait(0 if self.state == "starting" else grace_seconds)
-        except subprocess.TimeoutExpired:
-            log.warning("engine: process %d does not end; killed", self._process.pid)
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            self._send(Shutdown(), "")
+            try:
+                self._process.wait(0 if self.state == "starting" else grace_seconds)
+            except subprocess.TimeoutExpired:
+                log.warning("engine: process %d does not end; killed", self._process.pid)
+                self._process.kill()
+                self._process.wait()
         self._close()
 
     def _send(self, message: Message, job_id: str) -> None:
