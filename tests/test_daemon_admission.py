@@ -131,7 +131,9 @@ def test_unknown_fields_and_further_frames_are_ignored(config: DaemonConfig) -> 
     assert isinstance(admission.read_request(frames, admission.read_header(frames)), Job)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x91" * 100_000, msgpack.packb([1]), b"\x81\xa1a\xdd\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", b"\x91" * 100_000, msgpack.packb([1]), b"\x81\xa1a\xdd\xff\xff\xff\xff"]
+)
 def test_a_body_that_is_no_map_is_refused(body: bytes) -> None:
     frames = [b"status", msgpack.packb({"v": 1}), body]
     with pytest.raises(RequestError):

@@ -33,7 +33,7 @@ from sa3_daw.protocol.messages import (
     StatusReply,
 )
 from tests import fake_engine
-from tests.running_daemon import ROOT, PATIENCE_SECONDS, RunningDaemon, a_job, wait_for
+from tests.running_daemon import PATIENCE_SECONDS, ROOT, RunningDaemon, a_job, wait_for
 
 ANSWER_SECONDS = 0.1
 """What the issue promises for bad input, on a free machine; asserted at CI_FACTOR times that."""

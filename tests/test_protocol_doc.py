@@ -60,7 +60,9 @@ def default_words(field: Any) -> str:
         return "{}"
     if field.default is MISSING:
         return ""
-    return {None: "nil"}.get(field.default, f'"{field.default}"' if isinstance(field.default, str) else f"{field.default}")
+    return {None: "nil"}.get(
+        field.default, f'"{field.default}"' if isinstance(field.default, str) else f"{field.default}"
+    )
 
 
 def coded(message: Any) -> list[Row]:

@@ -17,7 +17,9 @@ INDEX = json.loads((VECTORS / "index.json").read_text("utf-8"))
 
 def test_every_kind_has_a_vector_and_the_files_are_the_ones_the_script_makes() -> None:
     assert {held["kind"] for held in INDEX.values()} == set(KINDS)
-    assert {name: (VECTORS / name).read_bytes() for name in INDEX} == {name: made[0] for name, made in vectors().items()}
+    assert {name: (VECTORS / name).read_bytes() for name in INDEX} == {
+        name: made[0] for name, made in vectors().items()
+    }
 
 
 @pytest.mark.parametrize("name", INDEX)
