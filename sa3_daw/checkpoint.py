@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
-from sa3_daw.models.lora import Adapter
 
 ROTARY_BUFFER = ".inv_freq"
 """Published files store these; we recompute them in float32, which half precision cannot hold."""
@@ -49,8 +48,8 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_adapter(path: Path) -> Adapter:
-    """Read an adapter in the published safetensors layout; pickles are never opened.
+def read_adapter_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read an adapter file's tensors and its ``lora_config``; pickles are never opened.
 
     Raises CheckpointMissing or CheckpointMismatch, naming the file.
     """
@@ -58,11 +57,11 @@ def read_adapter(path: Path) -> Adapter:
         raise CheckpointMissing(f"{path} does not exist", value=str(path))
     try:
         with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("lora_config", "{}"))
+            config: dict[str, object] = json.loads((file.metadata() or {}).get("lora_config", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointMismatch(f"{path} is not a readable safetensors adapter: {error}") from error
-    return Adapter.from_tensors(tensors, config, str(path))
+    return tensors, config
 
 
 def build(factory: Callable[[], AnyModule]) -> AnyModule:

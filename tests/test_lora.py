@@ -9,9 +9,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sa3_daw.checkpoint import read_adapter
+from sa3_daw.checkpoint import read_adapter_tensors
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
 from sa3_daw.models.lora import Adapter, AdapterStack, Use
+
+
+def read_adapter(path: Path) -> Adapter:
+    return Adapter.from_tensors(*read_adapter_tensors(path), str(path))
 
 
 def adapter(kind: str = "lora", scale: float = 1.0) -> Adapter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,24 +13,13 @@ from typing import Any
 from sa3_daw import __version__
 from sa3_daw.audio.files import WavWriter, check_writable
 from sa3_daw.cli.play import play
-from sa3_daw.cli.report import JsonReport, Report, TerminalReport
+from sa3_daw.cli.report import JsonReport, Report, Take, TerminalReport
 from sa3_daw.cli.request import job_from
 from sa3_daw.client import Client, JobEvent, JobStream, new_job_id, random_seed
 from sa3_daw.errors import DaemonUnreachable
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted, Finished
-
-
-@dataclass(frozen=True)
-class Take:
-    """A written clip: the job as the daemon accepted it, its levels, and how long it took."""
-
-    path: Path
-    job: Job
-    finished: Finished
-    first_chunk_seconds: float
-    total_seconds: float
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -17,8 +19,16 @@ from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted, Cancelled, Finished
 from sa3_daw.protocol.messages import Progress as JobProgress
 
-if TYPE_CHECKING:
-    from sa3_daw.cli.generate import Take
+
+@dataclass(frozen=True)
+class Take:
+    """A written clip: the job as the daemon accepted it, its levels, and how long it took."""
+
+    path: Path
+    job: Job
+    finished: Finished
+    first_chunk_seconds: float
+    total_seconds: float
 
 
 class Report(Protocol):

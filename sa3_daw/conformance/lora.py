@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sa3_daw.checkpoint import build, load_strict, read_adapter
+from sa3_daw.checkpoint import build, load_strict, read_adapter_tensors
 from sa3_daw.conformance.cases import Case, Fixture
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
@@ -56,7 +56,10 @@ def lora_cases(fixture: Fixture) -> Iterator[Case]:
     """Compare every adapter file beside the fixture, alone and stacked."""
     bench = _Bench(fixture)
     folder = fixture.folder / fixture.name
-    adapters = {path.stem: read_adapter(path) for path in sorted(folder.glob("*.safetensors"))}
+    adapters = {
+        path.stem: Adapter.from_tensors(*read_adapter_tensors(path), str(path))
+        for path in sorted(folder.glob("*.safetensors"))
+    }
     yield Case.compare("out.base", bench.output(), fixture["out.base"])
     for name, adapter in adapters.items():
         yield from _single_cases(bench, name, adapter)
