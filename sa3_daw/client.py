@@ -49,6 +49,24 @@ from sa3_daw.protocol.messages import (
     StatusReply,
 )
 
+__all__ = [
+    "Accepted",
+    "AudioChunk",
+    "Cancelled",
+    "Client",
+    "Finished",
+    "HelloReply",
+    "JobCancelled",
+    "JobEvent",
+    "JobStream",
+    "Progress",
+    "Result",
+    "Sa3Error",
+    "StatusReply",
+    "new_job_id",
+    "random_seed",
+]
+
 JobEvent = Accepted | Progress | AudioChunk | Finished | Cancelled
 Reply = TypeVar("Reply", HelloReply, StatusReply, ShutdownReply, CancelReply)
 

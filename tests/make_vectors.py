@@ -56,7 +56,7 @@ MESSAGES: list[msg.Message] = [
     msg.Alive(),
     msg.Ready(4243),
 ]
-BUFFERS = {msg.Audio: struct.pack("<4f", 0.0, 1.0, -0.5, -0.25)}
+BUFFERS: dict[type, bytes] = {msg.Audio: struct.pack("<4f", 0.0, 1.0, -0.5, -0.25)}
 
 
 def pack(frames: Sequence[bytes]) -> bytes:
@@ -74,14 +74,19 @@ def unpack(content: bytes) -> list[bytes]:
 
 def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     """Return file name -> (content, what it holds)."""
-    made = {}
+    made: dict[str, tuple[bytes, dict[str, object]]] = {}
     for number, message in enumerate(MESSAGES):
         kind, buffer = msg.KIND_OF[type(message)], BUFFERS.get(type(message))
         job = "a1" if isinstance(message, Job | msg.Cancel | msg.Audio | msg.Finished | msg.Progress) else ""
         credit = 16 if isinstance(message, Job) else 0
         frames = encode(message, job=job, seq=number, credit=credit, buffer=buffer)
         header = {"v": PROTOCOL_VERSION, "job": job, "seq": number, "credit": credit}
-        held = {"kind": kind, "header": header, "body": asdict(message), "buffers": [buffer.hex()] if buffer else []}
+        held: dict[str, object] = {
+            "kind": kind,
+            "header": header,
+            "body": asdict(message),
+            "buffers": [buffer.hex()] if buffer else [],
+        }
         made[f"{kind}.bin"] = (pack(frames), held)
     return made
 

@@ -60,16 +60,16 @@ def test_engines_that_never_start_fail_the_waiting_jobs_instead_of_hanging(tmp_p
 
 
 def test_an_engine_command_that_does_not_exist_is_reported_the_same_way(tmp_path: Path) -> None:
-    with RunningDaemon(tmp_path / "run", SA3_ENGINE_COMMAND="/nonexistent/engine") as daemon:
-        with daemon.client() as client, pytest.raises(EngineDead, match="does not start"):
-            client.generate(a_job())
+    daemon = RunningDaemon(tmp_path / "run", SA3_ENGINE_COMMAND="/nonexistent/engine")
+    with daemon, daemon.client() as client, pytest.raises(EngineDead, match="does not start"):
+        client.generate(a_job())
 
 
 def test_loading_is_announced_while_the_engine_is_started_for_a_job(tmp_path: Path) -> None:
     with RunningDaemon(tmp_path / "run", SA3_ENGINE_AT_START="no") as daemon, daemon.client() as client:
         assert client.status().engine.state == "stopped"
         events = list(client.submit(a_job()))
-        assert [event.stage for event in events if isinstance(event, Progress)][0] == "loading"
+        assert next(event.stage for event in events if isinstance(event, Progress)) == "loading"
 
 
 def test_daemon_killed_is_noticed_by_its_client_and_its_engine(tmp_path: Path) -> None:
