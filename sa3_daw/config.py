@@ -37,7 +37,8 @@ class DaemonConfig:
     preload: str
     """Model that an engine loads before its first job; empty loads none."""
     engine_threads: int
-    """Threads the engine computes with."""
+    """Threads the engine computes with. By default half the processors: a DAW needs the rest, and threads that
+    fight another process for a core are many times slower than fewer threads that do not."""
     max_queued_jobs: int
     """Jobs that may wait, over all clients."""
     log_level: str
@@ -82,7 +83,7 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
         "engine_command": ENGINE_COMMAND,
         "engine_at_start": True,
         "preload": "nano",
-        "engine_threads": int(threads) if threads.isdecimal() and int(threads) else os.cpu_count() or 1,
+        "engine_threads": int(threads) if threads.isdecimal() and int(threads) else max(1, (os.cpu_count() or 1) // 2),
         "max_queued_jobs": 256,
         "log_level": "info",
     }

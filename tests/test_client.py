@@ -27,12 +27,18 @@ NOTHING_MS = 1500
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make ``Client.connect`` look into a runtime directory of the test's own."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make ``Client.connect`` look into a runtime directory of the test's own; end every daemon it started."""
     directory = tmp_path / "run"
     for key, text in environment(directory).items():
         monkeypatch.setenv(key, text)
-    return directory
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr("sa3_daw.client._started", started)
+    yield directory
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +72,6 @@ def test_clients_that_start_at_the_same_moment_share_one_daemon(home: Path) -> N
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert len(pids) == 3 and len(set(pids)) == 1
-    with Client.connect(autostart=False) as client:
-        client.shutdown()
 
 
 def test_without_autostart_the_error_is_the_command_to_run(home: Path) -> None:

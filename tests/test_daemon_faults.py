@@ -120,6 +120,14 @@ def test_a_signal_cancels_the_jobs_and_leaves_nothing_behind(tmp_path: Path, num
     assert sorted(path.name for path in daemon.runtime_dir.iterdir()) == ["daemon.lock", "engine.log"]
 
 
+def test_a_daemon_ends_cleanly_while_its_engine_is_still_starting(tmp_path: Path) -> None:
+    daemon = RunningDaemon(tmp_path / "run")
+    with daemon.client() as client:
+        assert client.status().engine.state in ("starting", "idle")
+        client.shutdown()
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
+
+
 def test_shutdown_cancels_the_jobs_of_every_client_and_ends_with_code_0(tmp_path: Path) -> None:
     daemon = RunningDaemon(tmp_path / "run")
     daemon.engine_pid()

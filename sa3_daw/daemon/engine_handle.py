@@ -181,7 +181,11 @@ class EngineHandle:
 
     def _send(self, message: Message, job_id: str) -> None:
         assert self.socket
-        self.socket.send_multipart(encode(message, job=job_id), zmq.NOBLOCK)
+        try:
+            self.socket.send_multipart(encode(message, job=job_id), zmq.NOBLOCK)
+        except zmq.Again:
+            # Nobody is connected: the process has not come that far, or has just ended, which ``died`` will tell.
+            log.info("engine: not there to be told %s", type(message).__name__)
 
     def _bind(self, socket: zmq.Socket[bytes]) -> str:
         if self._ipc is not None:
