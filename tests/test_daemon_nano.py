@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
@@ -49,7 +50,7 @@ def test_cancel_takes_effect_between_two_steps(daemon: RunningDaemon) -> None:
             stream.cancel()
             assert isinstance(list(stream)[-1], Cancelled)
             waited = monotonic() - asked
-        step_seconds = max(after - before for before, after in zip(steps, steps[1:], strict=False))
+        step_seconds = max(after - before for before, after in pairwise(steps))
         assert waited < 10 * step_seconds + 0.5, "the rest of the 100 steps was computed"
         assert client.status().jobs == ()
 
