@@ -29,9 +29,10 @@ def denoiser() -> Denoiser:
 def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) -> None:
     weight = torch.randn(NANO_LATENT_DIM, 2, 2 * NANO_FRAME_SAMPLES, generator=torch.Generator().manual_seed(0))
     trained, same = denoiser(), new_same(SPEC.same, LappedTransform(weight, weight / 100))
-    export(nano_config(), trained.state_dict(), same.state_dict(), tmp_path)
-    assert all(path.stat().st_size <= 15 * 2**20 for path in tmp_path.iterdir())
-    model = load_model(tmp_path, "nano")
+    folder = tmp_path / "work" / "nano"
+    export(nano_config(), trained.state_dict(), same.state_dict(), folder)
+    assert all(path.stat().st_size <= 15 * 2**20 for path in folder.iterdir())
+    model = load_model(folder, "nano")
     assert model.spec == SPEC
     for key, tensor in trained.dit.state_dict().items():
         assert torch.allclose(model.dit.state_dict()[key], tensor, atol=1e-3), key

@@ -122,6 +122,7 @@ def save_shards(tensors: dict[str, Tensor], folder: Path) -> None:
             room = SHARD_BYTES
         shards[-1][key] = tensor.contiguous()
         room -= tensor.nbytes
+    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model*.safetensors"):
         old.unlink()
     for number, shard in enumerate(shards, start=1):
