@@ -33,22 +33,22 @@ def model() -> nn.Module:
 
 def test_removal_restores_the_base_weights_bit_for_bit() -> None:
     root = model()
-    before = root.get_submodule("proj").weight.detach().clone()
+    before = root.get_parameter("proj.weight").detach().clone()
     stack = AdapterStack({"model.": root}, [Use(adapter()), Use(adapter("dora-rows"), strength=0.3)])
     stack.switch_to(0.5)
-    assert not torch.equal(root.get_submodule("proj").weight, before)
+    assert not torch.equal(root.get_parameter("proj.weight"), before)
     stack.remove()
-    assert torch.equal(root.get_submodule("proj").weight, before)
+    assert torch.equal(root.get_parameter("proj.weight"), before)
 
 
 def test_an_interval_switches_the_weights_with_the_noise_level() -> None:
     root = model()
-    before = root.get_submodule("proj").weight.detach().clone()
+    before = root.get_parameter("proj.weight").detach().clone()
     stack = AdapterStack({"model.": root}, [Use(adapter(), interval=(0.4, 1.0))])
     stack.switch_to(0.39)
-    assert torch.equal(root.get_submodule("proj").weight, before)
+    assert torch.equal(root.get_parameter("proj.weight"), before)
     stack.switch_to(0.4)
-    assert not torch.equal(root.get_submodule("proj").weight, before)
+    assert not torch.equal(root.get_parameter("proj.weight"), before)
 
 
 def test_strength_scales_a_plain_adapter_linearly() -> None:
@@ -56,7 +56,7 @@ def test_strength_scales_a_plain_adapter_linearly() -> None:
     for strength in (0.0, 1.0, 2.0):
         root = model()
         AdapterStack({"model.": root}, [Use(adapter(), strength=strength)]).switch_to(0.5)
-        weights.append(root.get_submodule("proj").weight)
+        weights.append(root.get_parameter("proj.weight"))
     torch.testing.assert_close(weights[2] - weights[0], 2 * (weights[1] - weights[0]))
 
 

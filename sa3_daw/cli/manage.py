@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from sa3_daw.catalogue import list_models
-from sa3_daw.client import Client
 from sa3_daw.config import load_config
 from sa3_daw.errors import DaemonUnreachable, RequestError
 from sa3_daw.protocol.endpoints import DaemonLock
 
+if TYPE_CHECKING:
+    from sa3_daw.client import Client
+
 STOP_TIMEOUT_SECONDS = 10.0
+
+
+def connect() -> Client:
+    """Connect to the running daemon. Imported late: the client brings numpy, which ``serve`` need not hold."""
+    from sa3_daw.client import Client
+
+    return Client.connect(autostart=False)
 
 
 def serve(_: argparse.Namespace) -> int:
@@ -24,7 +34,7 @@ def serve(_: argparse.Namespace) -> int:
 def status(_: argparse.Namespace) -> int:
     """Print the daemon's state; exit code 1 when none runs."""
     try:
-        with Client.connect(autostart=False) as client:
+        with connect() as client:
             reply = client.status()
     except DaemonUnreachable:
         print("no daemon runs")
@@ -44,7 +54,7 @@ def status(_: argparse.Namespace) -> int:
 def stop(_: argparse.Namespace) -> int:
     """End the daemon and wait until its process is gone."""
     try:
-        with Client.connect(autostart=False) as client:
+        with connect() as client:
             stop_and_wait(client)
     except DaemonUnreachable:
         print("no daemon runs")

@@ -47,7 +47,7 @@ class _Bench:
         stack.switch_to(float(self.t[0]))
         path = module.removeprefix("model.").removeprefix("conditioner.")
         root = self.dit if path.startswith("model.") else self.conditioner
-        weight: Tensor = root.get_submodule(path.removeprefix("model.")).weight.detach().clone()
+        weight = root.get_parameter(path.removeprefix("model.") + ".weight").detach().clone()
         stack.remove()
         return weight
 
