@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sa3_daw.audio.ops import fade_edges
 from sa3_daw.audio.resample import StreamResampler, covering_samples
 from sa3_daw.generation.beat_grid import beat_grid
 from sa3_daw.generation.decode_stream import decode_stream
@@ -124,7 +125,7 @@ def guided(model: LoadedModel, prepared: Prepared, guidance: Guidance) -> Callab
 def deliver(
     job: Job, model: LoadedModel, grid: LatentGrid, latents_BDT: Tensor, gate: OutputGate
 ) -> Iterator[AudioChunk]:
-    """Decode in time order, drop the lead, resample once to the job's rate, cut to the exact length."""
+    """Decode in time order, drop the lead, resample once to the job's rate, cut to the exact length, fade its edges."""
     resampler = StreamResampler(model.spec.sample_rate, job.sample_rate, 2)
     position, end = -grid.lead_samples, grid.num_samples
     sent = 0
@@ -137,6 +138,6 @@ def deliver(
             chunk = np.concatenate((chunk, resampler.finish()), axis=1)
         chunk = chunk[:, : job.num_samples - sent]
         if chunk.shape[1]:
-            yield AudioChunk(sent, np.ascontiguousarray(chunk))
+            yield AudioChunk(sent, fade_edges(chunk, sent, job.num_samples, job.sample_rate))
             sent += chunk.shape[1]
     assert sent == job.num_samples, f"{sent} of {job.num_samples} samples delivered"
