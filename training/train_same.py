@@ -1,7 +1,9 @@
 """Training of nano's decoder around the frozen lapped path. Knows no diffusion model and no caption.
 
 The lapped path alone reconstructs what its few numbers can hold; the transformer path learns what else the
-corpus makes likely. Shapes: B batch, C audio channels, S samples, D latent channels, T frames.
+corpus makes likely. As it starts here that path only falls silent, so nano's recipe leaves it out
+(``NANO_DECODER_DEPTH`` 0); docs/experiments.md has the cause and the start that does learn.
+Shapes: B batch, C audio channels, S samples, D latent channels, T frames.
 """
 
 from __future__ import annotations
