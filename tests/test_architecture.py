@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "config", "job"}),
+    frozenset({"errors", "config", "job", "edits", "take", "blobs"}),
     frozenset({"music", "audio"}),
     frozenset({"sampling", "models", "checkpoint"}),
     frozenset({"generation", "protocol", "catalogue"}),
@@ -31,7 +31,7 @@ MAY_USE_ZMQ = {
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }
-WITHOUT_TORCH = {"sa3_daw", "cli", "client", "daemon", "protocol", "catalogue", "music", "errors", "config", "job"}
+WITHOUT_TORCH = {"sa3_daw", "cli", "client", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs"}
 MAY_READ_ENVIRONMENT = {"sa3_daw.config"}
 ONLY_IN_RENDER = {"pedalboard"}
 

@@ -1,4 +1,8 @@
-"""What one running job reports, in order: Progress and AudioChunk many times, then Finished. Knows no bytes."""
+"""What one running job reports, in order. Knows no bytes.
+
+Progress at any time; then per variation its AudioChunks in time order (a draft's first, if any) and one TakeMade;
+at the very end one Finished. Variations follow one another.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sa3_daw.take import TakeMade
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """Consecutive audio [2, n] float32 at the job's rate; ``start_sample`` counts from the clip's first sample."""
+    """Consecutive audio [2, n] float32 at the job's rate; ``start_sample`` counts from the clip's first sample.
+
+    A ``draft`` chunk belongs to a rough version of the same variation, which the final chunks replace from sample 0 on.
+    """
 
     start_sample: int
     samples: NDArray[np.float32]
+    variation: int = 0
+    draft: bool = False
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The clip is complete: its exact length, its levels in dBFS, and the seconds each stage took."""
+    """The job is complete: its clip's length, the first variation's levels in dBFS, the seconds each stage took."""
 
     num_samples: int
     peak_db: float
@@ -35,4 +46,6 @@ class Finished:
     timings_seconds: dict[str, float]
 
 
-Event = Progress | AudioChunk | Finished
+Event = Progress | AudioChunk | TakeMade | Finished
+
+__all__ = ["AudioChunk", "Event", "Finished", "Progress", "TakeMade"]
