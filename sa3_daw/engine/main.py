@@ -21,7 +21,7 @@ import zmq
 
 from sa3_daw.config import config_from_plain
 from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
-from sa3_daw.generation.events import AudioChunk, Event
+from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
 from sa3_daw.job import Job
 from sa3_daw.protocol.framing import decode, encode
@@ -102,6 +102,8 @@ def serve_one(link: Link, job: Job, run_job: RunJob) -> bool:
     try:
         with closing(run_job(job)) as events:  # type: ignore[type-var]
             for event in events:
+                if isinstance(event, TakeMade):
+                    continue  # no message carries it yet
                 link.send(*wire_event(event, job.job_id))
                 if isinstance(event, RunFinished):
                     return True

@@ -16,11 +16,12 @@ from sa3_daw.audio.ops import fade_edges
 from sa3_daw.audio.resample import StreamResampler, covering_samples
 from sa3_daw.generation.beat_grid import beat_grid
 from sa3_daw.generation.decode_stream import decode_stream
-from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress
+from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress, TakeMade
 from sa3_daw.generation.gate import OutputGate, check_latents
 from sa3_daw.generation.latent_grid import LatentGrid
 from sa3_daw.generation.model import LoadedModel
-from sa3_daw.job import Job
+from sa3_daw.generation.source_store import SourceStore
+from sa3_daw.job import Job, Region
 from sa3_daw.models.conditioner import Conditioning
 from sa3_daw.models.dit import Prepared
 from sa3_daw.music.timeline import TempoMap
@@ -29,11 +30,11 @@ from sa3_daw.sampling.samplers import Step, euler, pingpong
 from sa3_daw.sampling.schedule import LogSNRShift, t_grid
 
 
-def run(job: Job, model: LoadedModel) -> Iterator[Event]:
-    """Generate one clip.
+def run(job: Job, model: LoadedModel, store: SourceStore | None = None) -> Iterator[Event]:
+    """Generate one clip. A job with a source needs the ``store`` that holds it.
 
     Yields Progress before the first and after every sampler step, then AudioChunks in time order whose
-    lengths sum to exactly ``job.num_samples``, then Finished. Closing the iterator cancels: nothing runs
+    lengths sum to exactly ``job.num_samples``, then TakeMade and Finished. Closing the iterator cancels: nothing runs
     beyond the current step or chunk. The result depends on the job alone; noise comes from
     ``job.seed`` on the CPU. Raises BadOutput, OutOfMemory (as MemoryError from torch's allocator).
     """
@@ -61,6 +62,7 @@ def run(job: Job, model: LoadedModel) -> Iterator[Event]:
         "sampling": sampled - conditioned,
         "decoding": perf_counter() - sampled,
     }
+    yield TakeMade(0, job.seed, job.num_samples, peak_db, rms_db, None, None, None, (Region(0, job.num_samples),))
     yield Finished(job.num_samples, peak_db, rms_db, timings)
 
 
