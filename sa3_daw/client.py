@@ -1,53 +1,33 @@
-"""The Python client: finds or starts a daemon, submits jobs, gives their events back. Needs pyzmq, msgpack, numpy.
+"""The Python client: finds or starts a daemon, runs jobs, keeps takes. Needs pyzmq, msgpack, numpy.
 
 A Client belongs to one thread; use one per thread. Knows no model and imports no torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, TypeVar
 
 import numpy as np
-import zmq
 from numpy.typing import NDArray
-from zmq.utils.monitor import recv_monitor_message
 
+from sa3_daw.blobs import BYTES_PER_FRAME
+from sa3_daw.client_link import ClientLink, log_tail, spawn_daemon, wire_error
 from sa3_daw.config import load_config
-from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error, from_wire
+from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
-from sa3_daw.protocol.endpoints import DAEMON_LOG, Connection, ensure_private_dir, read_connection, unreachable
-from sa3_daw.protocol.framing import Received, decode, encode
-from sa3_daw.protocol.messages import (
-    TERMINAL,
-    Accepted,
-    Audio,
-    Cancel,
-    Cancelled,
-    CancelReply,
-    Credit,
-    Failed,
-    Finished,
-    Hello,
-    HelloReply,
-    Message,
-    Progress,
-    Rejected,
-    Shutdown,
-    ShutdownReply,
-    Status,
-    StatusReply,
-)
+from sa3_daw.protocol import messages as msg
+from sa3_daw.protocol.endpoints import DAEMON_LOG, Connection, read_connection, unreachable
+from sa3_daw.protocol.messages import Accepted, Cancelled, Finished, HelloReply, Progress, StatusReply, Take, TakeInfo
+from sa3_daw.take import TakeMade
 
 __all__ = [
     "Accepted",
@@ -63,28 +43,23 @@ __all__ = [
     "Result",
     "Sa3Error",
     "StatusReply",
+    "Take",
+    "TakeInfo",
+    "TakeResult",
+    "audio_address",
     "new_job_id",
     "random_seed",
 ]
 
-JobEvent = Accepted | Progress | AudioChunk | Finished | Cancelled
-Reply = TypeVar("Reply", HelloReply, StatusReply, ShutdownReply, CancelReply)
+JobEvent = Accepted | Progress | AudioChunk | Take | Finished | Cancelled
 
 START_TIMEOUT_SECONDS = 20.0
-REPLY_TIMEOUT_SECONDS = 5.0
-SILENCE_SECONDS = 10.0
-"""A daemon with live jobs speaks each second; after this long without a word it is taken for hung."""
-GONE_EVENTS = (
-    zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)  # fmt: skip
-"""A daemon listens before its connection file appears, so a connection that fails even once has nobody behind it."""
 NUM_CREDITS = 16
 RETURN_CREDITS = 4
-LOG_TAIL_LINES = 15
-
-_started: list[subprocess.Popen[bytes]] = []
-"""Daemons this process started, kept so that their exit is collected and none stays behind as a zombie."""
+PIECE_SAMPLES = (1 << 20) // BYTES_PER_FRAME
+"""Samples of stored audio in one message: as many as its buffer may hold."""
+PIECES_AHEAD = 8
+"""Pieces sent before the answer to the first of them is awaited."""
 
 
 class JobCancelled(Exception):
@@ -101,13 +76,27 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
+def audio_address(samples_CS: NDArray[np.float32]) -> str:
+    """Return the content address of stereo audio [2, n]."""
+    return hashlib.sha256(np.ascontiguousarray(samples_CS, dtype="<f4").data).hexdigest()
+
+
+@dataclass(frozen=True)
+class TakeResult:
+    """One variation, complete: ``samples`` float32 [2, job.num_samples], and the names it is stored under."""
+
+    samples: NDArray[np.float32]
+    take: Take
+
+
 @dataclass(frozen=True)
 class Result:
-    """A finished clip: ``samples`` float32 [2, job.num_samples] at the job's rate."""
+    """A finished job. ``samples`` are the first variation's."""
 
     samples: NDArray[np.float32]
     job: Job
     finished: Finished
+    takes: tuple[TakeResult, ...]
 
 
 class Client:
@@ -116,25 +105,7 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         """Connect, without a word yet; ``connect`` is the usual way in."""
         self.connection = connection
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        self._socket.linger = 500
-        self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = 1000, 3000
-        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(GONE_EVENTS)
-        if connection.ipc and zmq.has("ipc"):
-            self._socket.connect(connection.ipc)
-        else:
-            self._socket.curve_serverkey = connection.server_key.encode()
-            self._socket.curve_publickey = connection.client_public_key.encode()
-            self._socket.curve_secretkey = connection.client_secret_key.encode()
-            self._socket.connect(connection.tcp)
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
-        self._seq = 0
-        self._replies: dict[int, Message] = {}
-        self._streams: dict[str, deque[Received]] = {}
-        self._heard = monotonic()
+        self._link = ClientLink(connection)
 
     @classmethod
     def connect(cls, autostart: bool = True) -> Client:
@@ -163,8 +134,7 @@ class Client:
     @classmethod
     def _start_daemon(cls, directory: Path) -> Client:
         """Start a daemon that outlives this process, and wait until it answers or ends."""
-        ensure_private_dir(directory)
-        process = _spawn_daemon(directory)
+        process = spawn_daemon(directory)
         deadline = monotonic() + START_TIMEOUT_SECONDS
         while monotonic() < deadline:
             ended = process.poll() is not None
@@ -175,7 +145,7 @@ class Client:
                 if ended:
                     break
             sleep(0.02)
-        raise unreachable(f"the daemon did not start; the end of {directory / DAEMON_LOG}:\n{_log_tail(directory)}\n")
+        raise unreachable(f"the daemon did not start; the end of {directory / DAEMON_LOG}:\n{log_tail(directory)}\n")
 
     def __enter__(self) -> Client:
         return self
@@ -184,130 +154,128 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Disconnect; jobs still live are cancelled by the daemon."""
-        if not self._socket.closed:
-            self._socket.disable_monitor()
-            self._monitor.close()
-            self._socket.close()
-            self._context.term()
+        """Disconnect; jobs still live are cancelled by the daemon, unless they are durable."""
+        self._link.close()
 
     def hello(self) -> HelloReply:
         """Ask what the daemon is and can do."""
-        return self._ask(Hello(f"python {os.getpid()}"), HelloReply)
+        return self._link.ask(msg.Hello(f"python {os.getpid()}"), HelloReply)
 
     def status(self) -> StatusReply:
         """Ask what the daemon is doing."""
-        return self._ask(Status(), StatusReply)
+        return self._link.ask(msg.Status(), StatusReply)
 
     def shutdown(self) -> None:
         """End the daemon. Every live job of every client is cancelled."""
-        self._ask(Shutdown(), ShutdownReply)
+        self._link.ask(msg.Shutdown(), msg.ShutdownReply)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job of this client; False when it is not live. Its events still end with one terminal event."""
-        return self._ask(Cancel(), CancelReply, job_id).live
+        """Cancel a job; False when it is not live. Its events still end with one terminal event."""
+        return self._link.ask(msg.Cancel(), msg.CancelReply, job_id).live
 
     def submit(self, job: Job) -> JobStream:
         """Send a job; its events are then read from the stream. Several streams may be open at once."""
-        if job.job_id in self._streams:
-            raise from_wire("invalid_field", "job_id is in use by another stream", "job_id", job.job_id, "another id")
-        self._streams[job.job_id] = deque()
-        self._send(job, job.job_id, NUM_CREDITS)
-        return JobStream(self, job)
+        self._link.open_job(job, job.job_id, NUM_CREDITS)
+        return JobStream(self._link, job)
 
     def generate(self, job: Job, on_event: Callable[[JobEvent], None] | None = None) -> Result:
-        """Run a job to its end and return the whole clip.
+        """Run a job to its end and return all its variations; what was to be kept of a source is checked.
 
         ``on_event`` is called with each event, in this thread. An exception in it, or Ctrl-C, cancels the job.
         Raises the job's Sa3Error, or JobCancelled.
         """
+        clip = _Clip(job)
         with self.submit(job) as stream:
-            samples, num_received = np.empty((2, 0), dtype=np.float32), 0
             for event in stream:
                 if on_event is not None:
                     on_event(event)
-                if isinstance(event, Accepted):
-                    samples = np.empty((2, job.num_samples), dtype=np.float32)
-                elif isinstance(event, AudioChunk):
-                    end = num_received + event.samples.shape[1]
-                    if event.start_sample != num_received or end > job.num_samples:
-                        raise EngineError(f"audio chunk at {event.start_sample}, expected at {num_received}")
-                    samples[:, num_received:end] = event.samples
-                    num_received = end
+                if isinstance(event, AudioChunk):
+                    clip.add(event)
+                elif isinstance(event, Take):
+                    clip.complete(event)
                 elif isinstance(event, Cancelled):
                     raise JobCancelled(job.job_id)
                 elif isinstance(event, Finished):
-                    if num_received != job.num_samples:
-                        raise EngineError(f"{num_received} of {job.num_samples} samples arrived")
-                    return Result(samples, job, event)
+                    return clip.result(event)
         raise EngineError("the job's events ended without a result")
 
-    def _ask(self, request: Message, wanted: type[Reply], job_id: str = "") -> Reply:
-        seq = self._send(request, job_id)
-        deadline = monotonic() + REPLY_TIMEOUT_SECONDS
-        while seq not in self._replies:
-            if not self._pump(deadline - monotonic()):
-                raise self._unreachable(f"the daemon did not answer for {REPLY_TIMEOUT_SECONDS:g} s")
-        reply = self._replies.pop(seq)
-        if isinstance(reply, Rejected):
-            raise _error(reply)
-        if not isinstance(reply, wanted):
-            raise EngineError(f"{type(reply).__name__} came as the answer to {type(request).__name__}")
-        return reply
+    def put_audio(self, samples_CS: NDArray[np.float32]) -> str:
+        """Store stereo audio [2, n] as a source and return its address; what is there already is not sent."""
+        address, num_samples = audio_address(samples_CS), samples_CS.shape[1]
+        if self._link.ask(msg.HasAudio(address), msg.HasAudioReply).have:
+            return address
+        awaited: deque[int] = deque()
+        for start in range(0, num_samples, PIECE_SAMPLES):
+            piece = np.ascontiguousarray(samples_CS[:, start : start + PIECE_SAMPLES], dtype="<f4")
+            request = msg.PutAudio(address, num_samples, start, piece.shape[1])
+            awaited.append(self._link.request(request, buffer=piece.tobytes()))
+            if len(awaited) > PIECES_AHEAD:
+                self._link.reply(awaited.popleft(), msg.PutAudioReply)
+        while awaited:
+            reply, _ = self._link.reply(awaited.popleft(), msg.PutAudioReply)
+        if not reply.complete:
+            raise EngineError(f"{reply.num_received_samples} of {num_samples} samples were stored")
+        return address
 
-    def _send(self, message: Message, job_id: str = "", credit: int = 0) -> int:
-        self._seq += 1
-        try:
-            self._socket.send_multipart(encode(message, job=job_id, seq=self._seq, credit=credit), zmq.NOBLOCK)
-        except zmq.Again as error:
-            raise self._unreachable("the daemon takes no messages") from error
-        return self._seq
+    def get_audio(self, audio: str) -> NDArray[np.float32]:
+        """Return stored audio, float32 [2, n]. Raises InvalidField when it is not stored."""
+        num_samples = self._link.ask(msg.HasAudio(audio), msg.HasAudioReply).num_samples
+        samples = np.empty((2, num_samples), dtype=np.float32)
+        for start in range(0, max(1, num_samples), PIECE_SAMPLES):
+            request = self._link.request(msg.GetAudio(audio, start, PIECE_SAMPLES))
+            reply, buffers = self._link.reply(request, msg.GetAudioReply)
+            end = start + reply.num_samples
+            samples[:, start:end] = _samples(reply.num_channels, reply.num_samples, buffers)
+        return samples
 
-    def _next(self, job_id: str) -> Received:
-        """Return the job's next message, waiting for it."""
-        queue = self._streams[job_id]
-        while not queue:
-            silence = monotonic() - self._heard
-            if not self._pump(SILENCE_SECONDS - silence):
-                raise self._unreachable(f"the daemon has been silent for {SILENCE_SECONDS:g} s")
-        return queue.popleft()
+    def list_takes(
+        self, text: str = "", tag: str = "", starred: bool = False, limit: int = 100, before: str = ""
+    ) -> tuple[TakeInfo, ...]:
+        """Return stored takes, newest first; see docs/protocol.md for the conditions."""
+        return self._link.ask(msg.ListTakes(text, tag, starred, limit, before), msg.ListTakesReply).takes
 
-    def _pump(self, timeout_seconds: float) -> bool:
-        """Wait for messages and file them; False when none came. Raises DaemonUnreachable when the daemon is gone."""
-        ready = dict(self._poller.poll(int(max(0.0, timeout_seconds) * 1000)))
-        if not ready:
-            return False
-        if not self._socket.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            refused = "does not answer" if event == zmq.EVENT_CONNECT_RETRIED else "ended the connection"
-            raise self._unreachable(f"the daemon {refused}")
-        self._heard = monotonic()
-        while self._socket.poll(0):
-            self._file(decode(self._socket.recv_multipart()))
-        return True
+    def get_take(self, take_id: str) -> tuple[TakeInfo, Job]:
+        """Return a take and the job that makes it again. Raises InvalidField when there is none of that id."""
+        reply = self._link.ask(msg.GetTake(take_id), msg.GetTakeReply)
+        return reply.take, reply.job
 
-    def _file(self, received: Received | None) -> None:
-        if received is None:
-            return
-        job_id, message = received.header.job, received.message
-        if isinstance(message, HelloReply | StatusReply | ShutdownReply | CancelReply | Rejected):
-            stream = self._streams.get(job_id)
-            if isinstance(message, Rejected) and stream is not None:
-                stream.append(received)
-            self._replies = {received.header.seq: message}
-        elif job_id in self._streams:
-            self._streams[job_id].append(received)
+    def change_take(
+        self,
+        take_id: str,
+        starred: bool | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> TakeInfo:
+        """Star, unstar or tag a take and return it as it is now."""
+        request = msg.ChangeTake(take_id, starred, tuple(add_tags), tuple(remove_tags))
+        return self._link.ask(request, msg.ChangeTakeReply).take
 
-    def _unreachable(self, reason: str) -> DaemonUnreachable:
-        return unreachable(f"{reason} (process {self.connection.pid})")
+    def delete_take(self, take_id: str) -> bool:
+        """Delete a take; False when there was none of that id."""
+        return self._link.ask(msg.DeleteTake(take_id), msg.DeleteTakeReply).deleted
+
+    def collect_garbage(self, budget_mb: int | None = None) -> tuple[int, int]:
+        """Delete the oldest unstarred takes beyond a budget; return how many takes and bytes went."""
+        reply = self._link.ask(msg.CollectGarbage(budget_mb), msg.CollectGarbageReply)
+        return reply.num_takes, reply.num_bytes
+
+    def load_model(self, model: str, keep_alive_seconds: float = 0.0) -> tuple[msg.ResidentModel, ...]:
+        """Make a model resident and wait for it; return all that are."""
+        request = self._link.request(msg.LoadModel(model, keep_alive_seconds))
+        return self._link.reply(request, msg.LoadModelReply, while_alive=True)[0].models
+
+    def unload_model(self, model: str) -> tuple[msg.ResidentModel, ...]:
+        """Free a model's memory, after a running job; return those still resident."""
+        request = self._link.request(msg.UnloadModel(model))
+        return self._link.reply(request, msg.UnloadModelReply, while_alive=True)[0].models
 
 
 class JobStream:
     """The events of one job, in order, ending after Finished or Cancelled. Leaving its ``with`` block cancels it."""
 
-    def __init__(self, client: Client, job: Job) -> None:
+    def __init__(self, link: ClientLink, job: Job) -> None:
         self.job = job
-        self._client = client
+        self._link = link
         self._ended = False
         self._owed_credits = 0
 
@@ -318,22 +286,22 @@ class JobStream:
         """Return the next event. Raises the job's Sa3Error when it has failed."""
         if self._ended:
             raise StopIteration
-        received = self._client._next(self.job.job_id)
+        received = self._link.next_of_job(self.job.job_id)
         message = received.message
-        if isinstance(message, Failed | Rejected):
+        if isinstance(message, msg.Failed | msg.Rejected):
             self._end()
-            raise _error(message)
-        if isinstance(message, TERMINAL):
+            raise wire_error(message)
+        if isinstance(message, msg.TERMINAL):
             self._end()
-        if isinstance(message, Audio):
+        if isinstance(message, msg.Audio):
             return self._audio(message, received.buffers)
-        assert isinstance(message, Accepted | Progress | Finished | Cancelled)
+        assert isinstance(message, Accepted | Progress | Take | Finished | Cancelled)
         return message
 
     def cancel(self) -> None:
         """Ask the daemon to stop the job; go on reading until its last event. May be called often."""
         if not self._ended:
-            self._client._send(Cancel(), self.job.job_id)
+            self._link.send(msg.Cancel(), self.job.job_id)
 
     def close(self) -> None:
         """Cancel the job if it still lives, and read no more of it."""
@@ -347,44 +315,67 @@ class JobStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _audio(self, message: Audio, buffers: tuple[bytes, ...]) -> AudioChunk:
-        shape = (message.num_channels, message.num_samples)
-        if len(buffers) != 1 or len(buffers[0]) != 4 * shape[0] * shape[1]:
-            raise EngineError(f"an audio chunk of shape {shape} has not the bytes for it")
+    def _audio(self, message: msg.Audio, buffers: tuple[bytes, ...]) -> AudioChunk:
+        samples = _samples(message.num_channels, message.num_samples, buffers)
         self._owed_credits += 1
         if self._owed_credits >= RETURN_CREDITS:
-            self._client._send(Credit(self._owed_credits), self.job.job_id)
+            self._link.send(msg.Credit(self._owed_credits), self.job.job_id)
             self._owed_credits = 0
-        return AudioChunk(message.start_sample, np.frombuffer(buffers[0], dtype="<f4").reshape(shape))
+        return AudioChunk(message.start_sample, samples, message.variation, message.draft)
 
     def _end(self) -> None:
         self._ended = True
-        del self._client._streams[self.job.job_id]
+        self._link.close_job(self.job.job_id)
 
 
-def _error(message: Failed | Rejected) -> Sa3Error:
-    return from_wire(message.code, message.message, message.field, message.value, message.allowed)
+class _Clip:
+    """Puts a job's variations together from their chunks, and checks them; drafts are left out."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._samples: dict[int, NDArray[np.float32]] = {}
+        self._num_received: dict[int, int] = {}
+        self._takes: list[TakeResult] = []
+
+    def add(self, chunk: AudioChunk) -> None:
+        if chunk.draft:
+            return
+        samples = self._samples.setdefault(chunk.variation, np.empty((2, self._job.num_samples), dtype=np.float32))
+        start = self._num_received.get(chunk.variation, 0)
+        end = start + chunk.samples.shape[1]
+        if chunk.start_sample != start or end > self._job.num_samples:
+            raise EngineError(f"audio chunk at {chunk.start_sample}, expected at {start}")
+        samples[:, start:end] = chunk.samples
+        self._num_received[chunk.variation] = end
+
+    def complete(self, take: Take) -> None:
+        """Check a variation against what the daemon says of it. Raises EngineError when they differ."""
+        variation = take.made.variation
+        received = self._num_received.get(variation, 0)
+        if received != self._job.num_samples:
+            raise EngineError(f"{received} of {self._job.num_samples} samples of variation {variation} arrived")
+        samples = self._samples[variation]
+        if take.audio and audio_address(samples) != take.audio:
+            raise EngineError(f"variation {variation} is stored as other audio than what arrived")
+        if take.made.kept_sha256 and kept_sha256(samples, take.made) != take.made.kept_sha256:
+            raise EngineError(f"samples of variation {variation} that were to be kept have changed")
+        self._takes.append(TakeResult(samples, take))
+
+    def result(self, finished: Finished) -> Result:
+        if len(self._takes) != self._job.num_variations:
+            raise EngineError(f"{len(self._takes)} of {self._job.num_variations} variations arrived")
+        return Result(self._takes[0].samples, self._job, finished, tuple(self._takes))
 
 
-def _spawn_daemon(directory: Path) -> subprocess.Popen[bytes]:
-    options: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    with open(directory / DAEMON_LOG, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sa3_daw", "serve"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            **options,
-        )
-    _started.append(process)
-    return process
+def kept_sha256(samples_CS: NDArray[np.float32], made: TakeMade) -> str:
+    """Return the SHA-256 of every sample outside the changed ranges, in time order per channel."""
+    kept = np.ones(samples_CS.shape[1], dtype=bool)
+    for region in made.changed:
+        kept[region.start_sample : region.end_sample] = False
+    return audio_address(samples_CS[:, kept])
 
 
-def _log_tail(directory: Path) -> str:
-    try:
-        lines = (directory / DAEMON_LOG).read_text("utf-8", "replace").splitlines()
-    except OSError as error:
-        return f"(no log: {error})"
-    return "\n".join(lines[-LOG_TAIL_LINES:])
+def _samples(num_channels: int, num_samples: int, buffers: tuple[bytes, ...]) -> NDArray[np.float32]:
+    if len(buffers) != 1 or len(buffers[0]) != 4 * num_channels * num_samples:
+        raise EngineError(f"{num_channels} x {num_samples} samples have not the bytes for it")
+    return np.frombuffer(buffers[0], dtype="<f4").reshape(num_channels, num_samples)

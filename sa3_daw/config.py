@@ -20,6 +20,21 @@ from sa3_daw.errors import InvalidField, invalid
 
 ENGINE_COMMAND = (sys.executable, "-u", "-m", "sa3_daw.engine.main")
 CONFIG_FILE_VARIABLE = "SA3_CONFIG"
+CURVE_KEY_CHARS = 40
+LEAST = {
+    "engine_threads": 1,
+    "max_queued_jobs": 1,
+    "memory_budget_mb": 0,
+    "idle_unload_seconds": 0,
+    "engine_stall_seconds": 1,
+    "engine_cancel_seconds": 1,
+    "takes_budget_mb": 0,
+}
+CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("auto", "fp32", "bf16", "w8a8"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +43,12 @@ class DaemonConfig:
 
     runtime_dir: Path
     """Connection file, sockets, lock and logs; private to the user."""
+    data_dir: Path
+    """Takes, the audio behind them, uploaded sources and the request log; see blobs.py."""
     models_dir: Path
     """Each sub-folder with a model_config.json is a model, beside the embedded one."""
+    adapters_dir: Path
+    """LoRA adapters, one safetensors file each."""
     engine_command: tuple[str, ...]
     """The command line that starts an engine: any program that speaks the engine link of docs/protocol.md."""
     engine_at_start: bool
@@ -39,8 +58,28 @@ class DaemonConfig:
     engine_threads: int
     """Threads the engine computes with. By default half the processors: a DAW needs the rest, and threads that
     fight another process for a core are many times slower than fewer threads that do not."""
+    device: str
+    """auto, cpu or cuda."""
+    precision: str
+    """auto (chosen for the device), fp32, bf16 or w8a8."""
+    compile: bool
+    """Compile the models: slower to load, faster to run."""
+    memory_budget_mb: int
+    """Weights the engine keeps in memory; beyond it the models used longest ago are unloaded. 0 is no limit."""
+    idle_unload_seconds: int
+    """End the engine, and so free its memory, when no job has run for so long. 0 is never."""
+    engine_stall_seconds: int
+    """Kill an engine that has reported nothing about its job for so long."""
+    engine_cancel_seconds: int
+    """Kill an engine that has not stopped a cancelled job after so long."""
+    takes_budget_mb: int
+    """What takes and audio may use on disk; beyond it the oldest unstarred takes are deleted. 0 is no limit."""
     max_queued_jobs: int
     """Jobs that may wait, over all clients."""
+    listen: str
+    """A further ZeroMQ endpoint for other machines, such as tcp://0.0.0.0:7070; empty is none."""
+    allowed_clients: tuple[str, ...]
+    """Public CURVE keys (Z85) that may come in over ``listen``; nobody else can."""
     log_level: str
     """debug, info, warning or error."""
 
@@ -53,16 +92,29 @@ def load_config(flags: Mapping[str, Any] | None = None, environment: Mapping[str
     environ = os.environ if environment is None else environment
     values = _defaults(environ) | _from_file(environ) | _from_environment(environ)
     values |= _checked(dict(flags or {}), "flag")
+    values.setdefault("adapters_dir", values["data_dir"] / "adapters")
     config = DaemonConfig(**values)
-    if config.engine_threads < 1:
-        raise invalid("engine_threads", config.engine_threads, "1 or more")
-    if config.max_queued_jobs < 1:
-        raise invalid("max_queued_jobs", config.max_queued_jobs, "1 or more")
+    _check_values(config)
+    return config
+
+
+def _check_values(config: DaemonConfig) -> None:
+    """Raise InvalidField on the first value that cannot be used."""
+    for key, least in LEAST.items():
+        if getattr(config, key) < least:
+            raise invalid(key, getattr(config, key), f"{least} or more")
+    for key, choices in CHOICES.items():
+        if getattr(config, key) not in choices:
+            raise invalid(key, getattr(config, key), ", ".join(choices))
     if not config.engine_command:
         raise invalid("engine_command", config.engine_command, "a program and its arguments")
-    if config.log_level not in ("debug", "info", "warning", "error"):
-        raise invalid("log_level", config.log_level, "debug, info, warning, error")
-    return config
+    if config.listen and not config.listen.startswith("tcp://"):
+        raise invalid("listen", config.listen, "tcp://ADDRESS:PORT, or empty")
+    if config.listen and not config.allowed_clients:
+        raise invalid("allowed_clients", config.allowed_clients, "at least one public key when listen is set")
+    for key in config.allowed_clients:
+        if len(key) != CURVE_KEY_CHARS or not key.isascii():
+            raise invalid("allowed_clients", key, f"public CURVE keys, {CURVE_KEY_CHARS} characters of Z85 each")
 
 
 def plain_config(config: DaemonConfig) -> dict[str, Any]:
@@ -79,12 +131,23 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
     threads = environ.get("OMP_NUM_THREADS", "")
     return {
         "runtime_dir": default_runtime_dir(environ),
+        "data_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share"),
         "models_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share") / "models",
         "engine_command": ENGINE_COMMAND,
         "engine_at_start": True,
         "preload": "nano",
         "engine_threads": int(threads) if threads.isdecimal() and int(threads) else max(1, (os.cpu_count() or 1) // 2),
-        "max_queued_jobs": 256,
+        "device": "auto",
+        "precision": "auto",
+        "compile": False,
+        "memory_budget_mb": 0,
+        "idle_unload_seconds": 0,
+        "engine_stall_seconds": 600,
+        "engine_cancel_seconds": 60,
+        "takes_budget_mb": 20_000,
+        "max_queued_jobs": 1024,
+        "listen": "",
+        "allowed_clients": (),
         "log_level": "info",
     }
 

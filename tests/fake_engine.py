@@ -15,8 +15,8 @@ import numpy as np
 
 from sa3_daw.engine.main import Link, read_settings, serve_jobs
 from sa3_daw.errors import BY_CODE
-from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress
-from sa3_daw.job import Job
+from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress, TakeMade
+from sa3_daw.job import Job, Region
 
 PEAK = 0.5
 
@@ -25,10 +25,10 @@ def wishes(prompt: str) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in prompt.split()}
 
 
-def tone(job: Job) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def tone(job: Job, variation: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Return the clip this engine makes of a job: a sine on the left, its seed's noise on the right."""
     time = np.arange(job.num_samples) / job.sample_rate
-    noise = np.random.default_rng(job.seed).uniform(-PEAK, PEAK, job.num_samples)
+    noise = np.random.default_rng(job.seed + variation).uniform(-PEAK, PEAK, job.num_samples)
     return np.stack([PEAK * np.sin(2 * np.pi * 440 * time), noise]).astype(np.float32)
 
 
@@ -48,10 +48,15 @@ def run(job: Job) -> Iterator[Event]:
         raise MemoryError
     if "fail" in asked:
         raise BY_CODE[asked["fail"]]("failed as asked", field="prompt", value=job.prompt, allowed="no wish to fail")
-    samples = tone(job)
     chunk = int(asked.get("chunk", 4096))
-    for start in range(0, job.num_samples, chunk):
-        yield AudioChunk(start, samples[:, start : start + chunk])
+    for variation in range(job.num_variations):
+        samples = tone(job, variation)
+        for start in range(0, job.num_samples if job.draft else 0, chunk):
+            yield AudioChunk(start, samples[:, start : start + chunk] / 2, variation, draft=True)
+        for start in range(0, job.num_samples, chunk):
+            yield AudioChunk(start, samples[:, start : start + chunk], variation)
+        changed = job.regions or (Region(0, job.num_samples),)
+        yield TakeMade(variation, job.seed + variation, job.num_samples, -6.0, -9.0, None, None, None, changed)
     yield Finished(job.num_samples, -6.0, -9.0, {"sampling": 0.001, "decoding": 0.001})
 
 

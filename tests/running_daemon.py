@@ -23,11 +23,17 @@ PATIENCE_SECONDS = 60.0
 """How long anything may take on a busy machine before a test gives up; what is measured has limits of its own."""
 
 
+def data_dir(runtime_dir: Path) -> Path:
+    """Return where the daemon of a runtime directory keeps its takes: beside it."""
+    return runtime_dir.with_name(f"{runtime_dir.name}.data")
+
+
 def environment(runtime_dir: Path, **more: str) -> dict[str, str]:
     """Return this process's environment for a daemon of its own, which no file of the user's configures."""
     kept = {key: text for key, text in os.environ.items() if not key.startswith("SA3_")}
     ours = {
         "SA3_RUNTIME_DIR": str(runtime_dir),
+        "SA3_DATA_DIR": str(data_dir(runtime_dir)),
         "SA3_MODELS_DIR": str(runtime_dir / "models"),
         "SA3_ENGINE_COMMAND": shlex.join(FAKE_ENGINE),
         "XDG_CONFIG_HOME": str(runtime_dir / "config"),

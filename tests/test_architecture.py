@@ -18,20 +18,20 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"music", "audio"}),
     frozenset({"sampling", "models", "checkpoint"}),
     frozenset({"generation", "protocol", "catalogue"}),
-    frozenset({"engine", "daemon", "client", "conformance"}),
+    frozenset({"engine", "daemon", "client", "client_link", "conformance"}),
     frozenset({"render"}),
     frozenset({"cli", "__main__"}),
 )
 """Rooms from the lowest floor up; a module may import its own room, its own floor and every floor below."""
 
 MAY_USE_ZMQ = {
-    "sa3_daw.client",
+    "sa3_daw.client_link",
     "sa3_daw.daemon.client_sockets",
     "sa3_daw.daemon.engine_handle",
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }
-WITHOUT_TORCH = {"sa3_daw", "cli", "client", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs"}
+WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs"}
 MAY_READ_ENVIRONMENT = {"sa3_daw.config"}
 ONLY_IN_RENDER = {"pedalboard"}
 

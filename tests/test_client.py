@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -30,10 +31,12 @@ NOTHING_MS = 1500
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Make ``Client.connect`` look into a runtime directory of the test's own; end every daemon it started."""
     directory = tmp_path / "run"
+    for key in [key for key in os.environ if key.startswith("SA3_")]:
+        monkeypatch.delenv(key)
     for key, text in environment(directory).items():
         monkeypatch.setenv(key, text)
     started: list[subprocess.Popen[bytes]] = []
-    monkeypatch.setattr("sa3_daw.client._started", started)
+    monkeypatch.setattr("sa3_daw.client_link._started", started)
     yield directory
     for process in started:
         process.terminate()

@@ -31,6 +31,9 @@ GOOD: dict[str, Any] = {
     "seed": 1,
     "tempo_map": [{"position_ppq": 0.0, "bpm": 120.0}],
 }
+SOURCE = "5e" * 32
+STORED = {SOURCE: 24000}
+ADAPTERS = ("dusty", "bright")
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def admitted(config: DaemonConfig, **changes: Any) -> Job:
     frames = [b"generate", header, msgpack.packb({**GOOD, **changes})]
     request = admission.read_request(frames, admission.read_header(frames))
     assert isinstance(request, Job)
-    return admission.admit(request, config)
+    return admission.admit(request, config, lambda audio: STORED.get(audio, 0), ADAPTERS)
 
 
 def test_defaults_of_the_model_are_written_in(config: DaemonConfig) -> None:
@@ -92,7 +95,71 @@ def test_a_missing_field_is_named(config: DaemonConfig) -> None:
         admission.read_request(frames, admission.read_header(frames))
 
 
-def test_too_long_is_told_with_the_models_maximum_at_that_rate(config: DaemonConfig) -> None:
+def regions(*pairs: tuple[int, int]) -> list[dict[str, int]]:
+    return [{"start_sample": start, "end_sample": end} for start, end in pairs]
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("apg_scale", {"apg_scale": 1.5}), ("sampler", {"sampler": "magic"}),
+        ("headroom_seconds", {"headroom_seconds": 61}),
+        ("noise_level", {"noise_level": 0.0}), ("noise_level", {"noise_level": 0.5}),
+        ("num_variations", {"num_variations": 0}), ("best_of", {"best_of": -1}),
+        ("num_variations * best_of", {"num_variations": 33, "best_of": 2}),
+        ("seed", {"seed": 2**63 - 1, "num_variations": 2}),
+        ("loudness_lufs", {"loudness_lufs": 1.0}), ("priority", {"priority": "urgent"}),
+        ("source.audio", {"source": {"audio": "../../etc/passwd"}}), ("source.audio", {"source": {"audio": "6f" * 32}}),
+        ("source.start_sample", {"source": {"audio": SOURCE, "start_sample": 24001}}),
+        ("source.start_sample", {"source": {"audio": SOURCE, "start_sample": -1}}),
+        ("source.start_sample", {"source": {"audio": SOURCE}, "num_samples": 23999}),
+        ("regions[0]", {"regions": regions((0, 0))}), ("regions[0]", {"regions": regions((-1, 48000))}),
+        ("regions[0]", {"regions": regions((0, 48001))}), ("regions[1]", {"regions": regions((9, 48000), (0, 9))}),
+        ("regions[1]", {"regions": regions((0, 10), (9, 48000))}), ("regions", {"regions": regions((1, 48000))}),
+        ("regions", {"source": {"audio": SOURCE}, "regions": regions((0, 100))}),
+        ("regions", {"source": {"audio": SOURCE}, "regions": regions((24001, 48000))}),
+        ("regions", {"regions": regions(*((at, at + 1) for at in range(65)))}),
+        ("regions[0]", {"source": {"audio": SOURCE}, "regions": regions((100, 48000)), "noise_level": 0.5}),
+        ("adapters[0].name", {"adapters": [{"name": "none"}]}),
+        ("adapters[0].name", {"adapters": [{"name": "/etc/x"}]}),
+        ("adapters[1].name", {"adapters": [{"name": "dusty"}, {"name": "dusty"}]}),
+        ("adapters[0].strength", {"adapters": [{"name": "dusty", "strength": math.inf}]}),
+        ("adapters[0].max_noise", {"adapters": [{"name": "dusty", "min_noise": 0.5, "max_noise": 0.25}]}),
+        ("adapters[0].layer_filter", {"adapters": [{"name": "dusty", "layer_filter": "x" * 201}]}),
+        ("adapters", {"adapters": [{"name": "dusty"}] * 17}),
+    ],
+)  # fmt: skip
+def test_a_bad_edit_is_named_with_what_would_do(config: DaemonConfig, field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as caught:
+        admitted(config, **changes)
+    assert caught.value.field == field and caught.value.value and caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": {"audio": SOURCE}, "num_samples": 24000},
+        {"source": {"audio": SOURCE}, "num_samples": 24000, "regions": regions((5, 9), (9, 11))},
+        {"source": {"audio": SOURCE}, "regions": regions((24000, 48000))},
+        {"source": {"audio": SOURCE, "start_sample": 24000}, "regions": regions((0, 24001))},
+        {"source": {"audio": SOURCE}, "num_samples": 24000, "noise_level": 0.5, "loop": True},
+        {"regions": regions((0, 100), (100, 48000))},
+        {"num_variations": 16, "best_of": 4, "seed": 2**63 - 64, "priority": "audible", "durable": True},
+        {"adapters": [{"name": "dusty", "strength": -1.0}, {"name": "bright", "min_noise": 0.5}]},
+    ],
+)
+def test_every_verb_is_admitted(config: DaemonConfig, changes: dict[str, Any]) -> None:
+    job = admitted(config, **changes)
+    assert job.sampler in admission.SAMPLERS and job.apg_scale is not None and job.headroom_seconds is not None
+
+
+def test_a_clip_longer_than_the_model_is_announced_as_chained(config: DaemonConfig) -> None:
+    for num_samples, chained in ((48000, False), (48000 * 3600, True)):
+        job = admitted(config, num_samples=num_samples)
+        assert admission.accepted(job, config, 0, None).chained is chained
+
+
+def test_too_long_is_told_with_the_maximum_at_that_rate(config: DaemonConfig) -> None:
     with pytest.raises(LimitExceeded) as caught:
         admitted(config, num_samples=2**40, sample_rate=96000)
     longest = int(caught.value.allowed.split()[2])

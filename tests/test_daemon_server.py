@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zmq
 
-from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobCancelled, JobEvent
+from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobCancelled, JobEvent, Take
 from sa3_daw.errors import EngineError, LimitExceeded, OutOfMemory, ProtocolMismatch, RequestError, Sa3Error
 from sa3_daw.protocol.framing import Received, decode, encode
 from sa3_daw.protocol.messages import (
@@ -97,7 +97,7 @@ def test_a_clip_arrives_complete_exact_and_equal_to_what_the_engine_made(daemon:
     assert np.array_equal(result.samples, fake_engine.tone(job))
     order = [type(event) for event in events]
     assert order[0] is Accepted and order[-1] is Finished and order.count(Finished) == 1
-    assert order == sorted(order, key=[Accepted, Progress, AudioChunk, Finished].index)
+    assert order == sorted(order, key=[Accepted, Progress, AudioChunk, Take, Finished].index)
 
 
 def test_hello_tells_models_limits_and_verbs(daemon: RunningDaemon) -> None:
@@ -189,8 +189,8 @@ def test_a_client_that_gives_no_credit_blocks_nobody_and_gets_all_later(daemon: 
         assert isinstance(received.message, StatusReply), "control waited behind held audio, or audio came uncredited"
         assert [each.state for each in received.message.jobs] == ["delivering"]
         stalled.send(Credit(100), job=job.job_id)
-        rest = [stalled.next().message for _ in range(7)]
-        assert [type(message).__name__ for message in rest] == ["Audio"] * 6 + ["Finished"]
+        rest = [stalled.next().message for _ in range(8)]
+        assert [type(message).__name__ for message in rest] == ["Audio"] * 6 + ["Take", "Finished"]
 
 
 def test_held_audio_is_dropped_by_cancel(daemon: RunningDaemon) -> None:

@@ -11,14 +11,19 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sa3_daw.config import load_config
 from sa3_daw.daemon.admission import limits
 from sa3_daw.errors import BY_CODE
-from sa3_daw.job import TempoPoint
+from sa3_daw.job import AdapterUse, Region, Source, TempoPoint
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.endpoints import Connection
 from sa3_daw.protocol.framing import decode, encode
 from sa3_daw.protocol.version import PROTOCOL_VERSION
+from sa3_daw.take import BeatReport, KeyReport, TakeMade
 
 DOC = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text("utf-8")
-PARTS = (msg.Header, TempoPoint, msg.ModelInfo, msg.Limits, msg.EngineStatus, msg.JobStatus)
+PARTS = (
+    msg.Header, TempoPoint, Source, Region, AdapterUse, TakeMade, BeatReport, KeyReport, msg.TakeInfo, msg.ModelInfo,
+    msg.AdapterInfo, msg.Limits, msg.EngineStatus, msg.ResidentModel, msg.JobStatus, msg.StoreStatus, msg.StageTimes,
+    msg.JobEnd,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,9 @@ def default_words(field: Any) -> str:
         return "{}"
     if field.default is MISSING:
         return ""
-    return {None: "nil"}.get(
-        field.default, f'"{field.default}"' if isinstance(field.default, str) else f"{field.default}"
-    )
+    if isinstance(field.default, str):
+        return f'"{field.default}"'
+    return {"None": "nil", "()": "[]", "True": "true", "False": "false"}.get(str(field.default), str(field.default))
 
 
 def coded(message: Any) -> list[Row]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,26 +11,26 @@ import msgspec
 
 from sa3_daw.catalogue import find_model
 from sa3_daw.config import DaemonConfig
-from sa3_daw.errors import InvalidField, LimitExceeded, RequestError, invalid, shorten
+from sa3_daw.daemon import job_checks
+from sa3_daw.daemon.job_checks import JOB_ID, JOB_ID_WORDS, MAX_PROMPT_BYTES, StoredLength, too_large
+from sa3_daw.errors import InvalidField, RequestError, invalid, shorten
 from sa3_daw.job import Job
 from sa3_daw.models.specs import ModelSpec
-from sa3_daw.music.timeline import MAX_POINTS, check_points
+from sa3_daw.music.timeline import MAX_POINTS
 from sa3_daw.protocol.framing import check_version
-from sa3_daw.protocol.messages import REQUESTS, Credit, Header, Limits, Message
+from sa3_daw.protocol.messages import REQUESTS, Accepted, Credit, Header, Limits, Message
 
-SAMPLE_RATES = (22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
-MAX_PROMPT_BYTES = 4096
-MAX_STEPS = 200
-MAX_GUIDANCE_SCALE = 30.0
-MAX_SEED = 2**63
-MAX_START_SAMPLE = 2**53
+SAMPLERS = ("euler", "rk4", "dpmpp", "pingpong")
+DEFAULT_APG_SCALE = 1.0
 MAX_CREDIT = 64
 """Chunks of one job on their way to a client: about a minute of audio, 23 MB at 48 kHz."""
 MAX_BODY_BYTES = 1 << 20
 MAX_FRAME_BYTES = 8 << 20
 """Larger frames end the connection inside ZeroMQ; up to here the sender gets an answer that says what is wrong."""
-JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-JOB_ID_WORDS = "1 to 64 of A-Z a-z 0-9 _ -"
+MAX_BUFFER_BYTES = 1 << 20
+MAX_LISTED_TAKES = 500
+MAX_TAGS = 32
+MAX_TAG_BYTES = 64
 
 _HEADER = msgspec.msgpack.Decoder(Header)
 _BODIES: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -44,14 +43,22 @@ _MISSING = re.compile(r"missing required field `(?P<name>\w+)`")
 def limits(config: DaemonConfig) -> Limits:
     """Return the limits that hello announces."""
     return Limits(
-        sample_rates=SAMPLE_RATES,
+        sample_rates=job_checks.SAMPLE_RATES,
         max_prompt_bytes=MAX_PROMPT_BYTES,
-        max_steps=MAX_STEPS,
-        max_guidance_scale=MAX_GUIDANCE_SCALE,
+        max_steps=job_checks.MAX_STEPS,
+        max_guidance_scale=job_checks.MAX_GUIDANCE_SCALE,
         max_tempo_points=MAX_POINTS,
         max_queued_jobs=config.max_queued_jobs,
         max_credit=MAX_CREDIT,
         max_body_bytes=MAX_BODY_BYTES,
+        max_clip_seconds=job_checks.MAX_CLIP_SECONDS,
+        max_rolls=job_checks.MAX_ROLLS,
+        max_regions=job_checks.MAX_REGIONS,
+        max_adapters=job_checks.MAX_ADAPTERS,
+        max_buffer_bytes=MAX_BUFFER_BYTES,
+        max_listed_takes=MAX_LISTED_TAKES,
+        max_tags=MAX_TAGS,
+        max_tag_bytes=MAX_TAG_BYTES,
     )
 
 
@@ -85,54 +92,44 @@ def read_request(frames: Sequence[bytes], header: Header) -> Message:
     return message
 
 
-def admit(job: Job, config: DaemonConfig) -> Job:
-    """Return the job with the model's defaults written in. Raises RequestError subclasses naming field and limit."""
-    if not JOB_ID.fullmatch(job.job_id):
-        raise invalid("job_id", job.job_id, JOB_ID_WORDS)
-    for field, text in (("prompt", job.prompt), ("negative_prompt", job.negative_prompt)):
-        num_bytes = len(text.encode("utf-8"))
-        if num_bytes > MAX_PROMPT_BYTES:
-            raise too_large(field, num_bytes, MAX_PROMPT_BYTES, "UTF-8 bytes")
-    if not 0 <= job.seed < MAX_SEED:
-        raise invalid("seed", job.seed, "0 to 2**63 - 1")
-    if not 0 <= job.start_sample <= MAX_START_SAMPLE:
-        raise invalid("start_sample", job.start_sample, f"0 to {MAX_START_SAMPLE}")
-    if job.sample_rate not in SAMPLE_RATES:
-        raise invalid("sample_rate", job.sample_rate, ", ".join(map(str, SAMPLE_RATES)))
-    if job.steps and not 1 <= job.steps <= MAX_STEPS:
-        raise invalid("steps", job.steps, f"1 to {MAX_STEPS}, or 0 for the model's default")
-    scale = job.guidance_scale
-    if not (math.isfinite(scale) and 0 <= scale <= MAX_GUIDANCE_SCALE):
-        allowed = f"above 0, at most {MAX_GUIDANCE_SCALE:g}, or 0 for the model's default"
-        raise invalid("guidance_scale", scale, allowed)
-    check_points(job.tempo_map)
+def admit(job: Job, config: DaemonConfig, stored_length: StoredLength, adapters: Collection[str]) -> Job:
+    """Return the job with the model's defaults written in. Raises RequestError subclasses naming field and limit.
+
+    ``stored_length`` tells what sources there are, ``adapters`` which are installed.
+    """
+    job_checks.check_plain_fields(job)
     spec = find_model(job.model, config).spec
-    check_length(job, spec)
-    return replace(job, steps=job.steps or spec.default_steps, guidance_scale=scale or spec.default_guidance_scale)
+    if job.sampler and job.sampler not in SAMPLERS:
+        raise invalid("sampler", job.sampler, ", ".join(SAMPLERS))
+    job_checks.check_length(job)
+    job_checks.check_source(job, stored_length)
+    job_checks.check_adapters(job.adapters, adapters)
+    return _with_defaults(job, spec)
 
 
-def check_length(job: Job, spec: ModelSpec) -> None:
-    """Raise LimitExceeded or InvalidField unless the model can make that many samples at the job's rate."""
-    longest = spec.max_num_samples * job.sample_rate // spec.sample_rate
-    allowed = f"1 to {longest} at {job.sample_rate} Hz ({longest / job.sample_rate:.1f} s, model {spec.name})"
-    if job.num_samples < 1:
-        raise invalid("num_samples", job.num_samples, allowed)
-    if job.num_samples > longest:
-        raise LimitExceeded(
-            f"num_samples is {job.num_samples}; allowed: {allowed}",
-            field="num_samples",
-            value=str(job.num_samples),
-            allowed=allowed,
-        )
+def accepted(job: Job, config: DaemonConfig, position: int, eta_seconds: float | None) -> Accepted:
+    """Return the answer to an admitted job."""
+    return Accepted(
+        position=position,
+        model=job.model,
+        steps=job.steps,
+        guidance_scale=job.guidance_scale,
+        eta_seconds=eta_seconds,
+        apg_scale=job.apg_scale,
+        sampler=job.sampler,
+        headroom_seconds=job.headroom_seconds,
+        chained=job_checks.is_chained(job, find_model(job.model, config).spec),
+    )
 
 
-def too_large(field: str, size: int, limit: int, unit: str) -> LimitExceeded:
-    """Return the error for a text or frame that is too long."""
-    return LimitExceeded(
-        f"{field} has {size} {unit}; allowed: at most {limit}",
-        field=field,
-        value=f"{size} {unit}",
-        allowed=f"at most {limit}",
+def _with_defaults(job: Job, spec: ModelSpec) -> Job:
+    return replace(
+        job,
+        steps=job.steps or spec.default_steps,
+        guidance_scale=job.guidance_scale or spec.default_guidance_scale,
+        apg_scale=DEFAULT_APG_SCALE if job.apg_scale is None else job.apg_scale,
+        sampler=job.sampler or spec.sampler,
+        headroom_seconds=spec.headroom_seconds if job.headroom_seconds is None else job.headroom_seconds,
     )
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from sa3_daw.protocol.framing import encode
-from sa3_daw.protocol.messages import TERMINAL, Audio, Cancelled, Failed, Finished, Message
+from sa3_daw.protocol.messages import TERMINAL, Audio, Cancelled, Failed, Finished, Message, Take
 
 Frames = list[bytes]
 
@@ -22,7 +22,7 @@ class Delivery:
         self._job_id = job_id
         self._max_credit = max_credit
         self._credit = min(credit, max_credit)
-        self._held: deque[tuple[Audio | Finished, bytes | None]] = deque()
+        self._held: deque[tuple[Audio | Take | Finished, bytes | None]] = deque()
         self._seq = 0
         self.held_bytes = 0
         self.ended = False
@@ -30,7 +30,7 @@ class Delivery:
     def offer(self, message: Message, buffer: bytes | None = None) -> list[Frames]:
         """Take one event of the job; return the frames of all that may go now."""
         assert not self.ended
-        if isinstance(message, Audio | Finished):
+        if isinstance(message, Audio | Take | Finished):
             self._held.append((message, buffer))
             self.held_bytes += len(buffer or b"")
             return list(self._release())
@@ -45,7 +45,7 @@ class Delivery:
         return list(self._release())
 
     def _release(self) -> Iterator[Frames]:
-        while self._held and (self._credit or isinstance(self._held[0][0], Finished)):
+        while self._held and (self._credit or not isinstance(self._held[0][0], Audio)):
             message, buffer = self._held.popleft()
             if isinstance(message, Audio):
                 self._credit -= 1

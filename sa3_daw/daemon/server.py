@@ -24,9 +24,10 @@ from sa3_daw.daemon.client_sockets import Address, Authenticator, ClientSockets
 from sa3_daw.daemon.delivery import Delivery, Frames
 from sa3_daw.daemon.engine_handle import EngineHandle
 from sa3_daw.daemon.forecast import Forecast
+from sa3_daw.daemon.job_checks import JOB_ID
 from sa3_daw.daemon.reports import NO_PROGRESS, all_jobs, hello_reply
 from sa3_daw.daemon.scheduler import Scheduler, Ticket
-from sa3_daw.errors import EngineDead, Sa3Error, invalid
+from sa3_daw.errors import EngineDead, Sa3Error, Unsupported, invalid
 from sa3_daw.job import Job
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.endpoints import (
@@ -179,18 +180,18 @@ class Server:
             log.info("told by a client to stop")
             self._reply(address, header, msg.ShutdownReply())
             self._stopping = True
+        else:
+            raise Unsupported(f"{msg.KIND_OF[type(request)]} is not served yet")
 
     def _submit(self, address: Address, job: Job, header: msg.Header) -> None:
         key = (address, job.job_id)
-        job = admission.admit(job, self._config)
+        job = admission.admit(job, self._config, lambda _: 0, ())
         ticket = Ticket(address, job)
         if key in self._deliveries:
             raise invalid("job_id", job.job_id, "an id that none of your live jobs has")
         self._scheduler.submit(ticket)
         self._deliveries[key] = Delivery(job.job_id, header.credit, admission.MAX_CREDIT)
-        accepted = msg.Accepted(
-            self._scheduler.position(ticket), job.model, job.steps, job.guidance_scale, self._eta_seconds(ticket)
-        )
+        accepted = admission.accepted(job, self._config, self._scheduler.position(ticket), self._eta_seconds(ticket))
         log.info("job %s accepted: %d samples at %d Hz", job.job_id, job.num_samples, job.sample_rate)
         self._emit(ticket, accepted)
         if self._engine.policy.hopeless and self._engine.wait_seconds:
@@ -216,7 +217,7 @@ class Server:
         """Say what is wrong: ``failed`` when a job of that id could have started, else ``rejected``."""
         log.info("refused: %s", error.message)
         content = (error.code, error.message, error.field, error.value, error.allowed)
-        job = header.job if admission.JOB_ID.fullmatch(header.job) else ""
+        job = header.job if JOB_ID.fullmatch(header.job) else ""
         starts_job = bool(frames) and frames[0] == b"generate" and job and (address, job) not in self._deliveries
         if starts_job:
             self._clients.send(address, encode(msg.Failed(*content), job=job))
@@ -312,6 +313,8 @@ class Server:
         if isinstance(message, msg.Progress):
             self._progress = message
             message = replace(message, eta_seconds=self._eta_seconds(ticket))
+        if isinstance(message, msg.Made):
+            message = msg.Take("", "", message.made, "nothing is stored yet")
         if isinstance(message, msg.TERMINAL):
             self._engine.job_ended()
             self._scheduler.end_running()
@@ -369,6 +372,10 @@ class Server:
             num_cancelled=cancelled,
             engine=msg.EngineStatus(self._engine.state, self._engine.pid, self._engine.num_deaths),
             jobs=all_jobs(self._scheduler, self._progress, list(self._delivering.values())),
+            num_bytes=0,
+            store=msg.StoreStatus(0, 0, 0, "nothing is stored yet"),
+            stages=(),
+            ended=(),
         )
 
     def _stop(self) -> None:

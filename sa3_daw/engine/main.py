@@ -25,7 +25,18 @@ from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
 from sa3_daw.job import Job
 from sa3_daw.protocol.framing import decode, encode
-from sa3_daw.protocol.messages import Audio, Cancel, Cancelled, Failed, Finished, Message, Progress, Ready, Shutdown
+from sa3_daw.protocol.messages import (
+    Audio,
+    Cancel,
+    Cancelled,
+    Failed,
+    Finished,
+    Made,
+    Message,
+    Progress,
+    Ready,
+    Shutdown,
+)
 
 log = logging.getLogger("sa3_daw.engine")
 
@@ -102,8 +113,6 @@ def serve_one(link: Link, job: Job, run_job: RunJob) -> bool:
     try:
         with closing(run_job(job)) as events:  # type: ignore[type-var]
             for event in events:
-                if isinstance(event, TakeMade):
-                    continue  # no message carries it yet
                 link.send(*wire_event(event, job.job_id))
                 if isinstance(event, RunFinished):
                     return True
@@ -140,7 +149,10 @@ def wire_event(event: Event, job_id: str) -> tuple[Message, str, bytes | None]:
     if isinstance(event, AudioChunk):
         num_channels, num_samples = event.samples.shape
         buffer = np.ascontiguousarray(event.samples, dtype="<f4").tobytes()
-        return Audio(event.start_sample, num_samples, num_channels), job_id, buffer
+        audio = Audio(event.start_sample, num_samples, num_channels, event.variation, event.draft)
+        return audio, job_id, buffer
+    if isinstance(event, TakeMade):
+        return Made(event), job_id, None
     if isinstance(event, RunFinished):
         return Finished(event.num_samples, event.peak_db, event.rms_db, event.timings_seconds), job_id, None
     return Progress(event.stage, event.step, event.num_steps), job_id, None

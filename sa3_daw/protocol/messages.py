@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sa3_daw.job import Job
+from sa3_daw.take import TakeMade
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,116 @@ class Shutdown:
 
 
 @dataclass(frozen=True)
+class PutAudio:
+    """Store one piece of stereo audio of ``num_samples`` in all; the buffer is the piece, planar.
+
+    Pieces come in time order. The audio is stored when the last has come and its hash is ``audio``.
+    """
+
+    audio: str
+    num_samples: int
+    start_sample: int
+    chunk_num_samples: int
+
+
+@dataclass(frozen=True)
+class HasAudio:
+    """Ask whether audio is stored."""
+
+    audio: str
+
+
+@dataclass(frozen=True)
+class GetAudio:
+    """Ask for a part of stored audio."""
+
+    audio: str
+    start_sample: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class ListTakes:
+    """Ask for stored takes, newest first. Empty texts, ``starred`` false and ``before`` "" narrow nothing."""
+
+    text: str = ""
+    tag: str = ""
+    starred: bool = False
+    limit: int = 100
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class GetTake:
+    """Ask for one take and the job that makes it again."""
+
+    take_id: str
+
+
+@dataclass(frozen=True)
+class ChangeTake:
+    """Star or unstar a take (None: leave it), add and remove tags."""
+
+    take_id: str
+    starred: bool | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeleteTake:
+    """Forget a take, starred or not, and its audio unless another take needs it."""
+
+    take_id: str
+
+
+@dataclass(frozen=True)
+class CollectGarbage:
+    """Delete the oldest unstarred takes until the store holds at most ``budget_mb`` (None: as configured)."""
+
+    budget_mb: int | None = None
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Make a model resident and keep it so for at least ``keep_alive_seconds``."""
+
+    model: str
+    keep_alive_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class UnloadModel:
+    """Free a model's memory now, or once the running job has ended."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """One installed model; ``max_num_samples`` counts at the model's ``sample_rate``."""
+    """One installed model; ``max_num_samples`` counts at the model's ``sample_rate``; longer clips are chained.
+
+    ``precision`` is what it runs in, "auto" until the engine has chosen.
+    """
 
     name: str
     sample_rate: int
     max_num_samples: int
     default_steps: int
     default_guidance_scale: float
+    default_sampler: str = ""
+    samplers: tuple[str, ...] = ()
+    headroom_seconds: float = 0.0
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One installed adapter: the model it was trained on ("" unknown) and its kind, such as lora or dora-rows."""
+
+    name: str
+    base_model: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +179,14 @@ class Limits:
     max_queued_jobs: int
     max_credit: int
     max_body_bytes: int
+    max_clip_seconds: int
+    max_rolls: int
+    max_regions: int
+    max_adapters: int
+    max_buffer_bytes: int
+    max_listed_takes: int
+    max_tags: int
+    max_tag_bytes: int
 
 
 @dataclass(frozen=True)
@@ -88,13 +199,15 @@ class HelloReply:
     verbs: tuple[str, ...]
     models: tuple[ModelInfo, ...]
     limits: Limits
+    adapters: tuple[AdapterInfo, ...] = ()
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The job is queued, ``position`` jobs run before it; model, steps and guidance are those it will run with.
+    """The job is queued, ``position`` jobs run before it; the rest are the values it will run with.
 
-    ``eta_seconds`` is the expected time until it is finished, absent while nothing is known.
+    ``eta_seconds`` is the expected time until it is finished, absent while nothing is known. ``chained``: longer than
+    the model, made of several windows. ``replayed``: not queued, its stored result follows.
     """
 
     position: int
@@ -102,11 +215,16 @@ class Accepted:
     steps: int
     guidance_scale: float
     eta_seconds: float | None = None
+    apg_scale: float | None = None
+    sampler: str = ""
+    headroom_seconds: float | None = None
+    chained: bool = False
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``step`` of ``num_steps`` of a stage (loading, conditioning, sampling) is done."""
+    """``step`` of ``num_steps`` of a stage is done; docs/protocol.md names the stages."""
 
     stage: str
     step: int
@@ -116,16 +234,28 @@ class Progress:
 
 @dataclass(frozen=True)
 class Audio:
-    """One chunk of the clip, in time order; its samples are the one buffer frame, planar float32."""
+    """One chunk of a variation, in time order; its samples are the one buffer frame, planar float32."""
 
     start_sample: int
     num_samples: int
     num_channels: int
+    variation: int = 0
+    draft: bool = False
+
+
+@dataclass(frozen=True)
+class Take:
+    """One variation is complete and stored under these names; both are empty and ``problem`` says why if it is not."""
+
+    take_id: str
+    audio: str
+    made: TakeMade
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The clip is complete: length, levels in dBFS over the clip, seconds spent per stage."""
+    """The job is complete: the clip's length, the first variation's levels in dBFS, seconds spent per stage."""
 
     num_samples: int
     peak_db: float
@@ -168,17 +298,134 @@ class CancelReply:
 
 
 @dataclass(frozen=True)
+class PutAudioReply:
+    """Pieces up to ``num_received_samples`` are here; ``complete`` when the audio is stored."""
+
+    audio: str
+    num_received_samples: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class HasAudioReply:
+    """``num_samples`` is 0 when it is not stored."""
+
+    have: bool
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class GetAudioReply:
+    """A part of stored audio; its samples are the one buffer frame, planar float32."""
+
+    audio: str
+    start_sample: int
+    num_samples: int
+    total_num_samples: int
+    num_channels: int
+
+
+@dataclass(frozen=True)
+class TakeInfo:
+    """One stored take. ``parents`` are the takes its source was; ``interrupted``: its job ended before it was whole.
+
+    ``created_seconds`` counts from 1970 in UTC by the clock of that moment; ids alone give the order.
+    """
+
+    take_id: str
+    audio: str
+    job_id: str
+    created_seconds: float
+    model: str
+    prompt: str
+    sample_rate: int
+    made: TakeMade
+    source: str = ""
+    parents: tuple[str, ...] = ()
+    starred: bool = False
+    tags: tuple[str, ...] = ()
+    interrupted: bool = False
+    daemon_version: str = ""
+
+
+@dataclass(frozen=True)
+class ListTakesReply:
+    """Newest first."""
+
+    takes: tuple[TakeInfo, ...]
+
+
+@dataclass(frozen=True)
+class GetTakeReply:
+    """``job`` is the recipe: submitted again under a new id it makes the take again."""
+
+    take: TakeInfo
+    job: Job
+
+
+@dataclass(frozen=True)
+class ChangeTakeReply:
+    """The take as it is now."""
+
+    take: TakeInfo
+
+
+@dataclass(frozen=True)
+class DeleteTakeReply:
+    """``deleted`` is false when there was no such take."""
+
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class CollectGarbageReply:
+    """What was deleted."""
+
+    num_takes: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class ResidentModel:
+    """A model in memory; ``num_bytes`` are its weights'."""
+
+    name: str
+    device: str
+    precision: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class LoadModelReply:
+    """The model is resident, as are these."""
+
+    models: tuple[ResidentModel, ...]
+
+
+@dataclass(frozen=True)
+class UnloadModelReply:
+    """These are still resident."""
+
+    models: tuple[ResidentModel, ...]
+
+
+@dataclass(frozen=True)
 class Alive:
     """Sent each second to clients with live jobs; so both sides notice when the other is gone."""
 
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """``state`` is stopped, starting, idle or busy; ``num_deaths`` counts engines that ended unasked."""
+    """``state`` is stopped, starting, idle or busy; ``num_deaths`` counts engines that ended unasked.
+
+    ``num_bytes`` is the process's resident memory, 0 where the system does not tell.
+    """
 
     state: str
     pid: int
     num_deaths: int
+    num_bytes: int = 0
+    models: tuple[ResidentModel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,11 +441,50 @@ class JobStatus:
     stage: str
     step: int
     num_steps: int
+    priority: str = "normal"
+    durable: bool = False
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended: ``outcome`` is finished, failed (then ``code``) or cancelled."""
+
+    job_id: str
+    outcome: str
+    code: str
+    model: str
+    num_samples: int
+    sample_rate: int
+    waited_seconds: float
+    ran_seconds: float
+    timings_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Seconds that finished jobs spent in one stage. ``counts[i]`` jobs took at most ``bounds_seconds[i]``,
+    and more than the bound before; the last count is of those beyond every bound."""
+
+    stage: str
+    bounds_seconds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_seconds: float
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """Stored takes and audio. ``budget_bytes`` 0 is none; ``problem`` says why nothing can be stored."""
+
+    num_takes: int
+    num_bytes: int
+    budget_bytes: int
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class StatusReply:
-    """The daemon at this moment; ``jobs`` are in the order in which they run."""
+    """The daemon at this moment; ``jobs`` are in the order in which they run, ``ended`` the latest first."""
 
     pid: int
     uptime_seconds: float
@@ -207,6 +493,10 @@ class StatusReply:
     num_cancelled: int
     engine: EngineStatus
     jobs: tuple[JobStatus, ...]
+    num_bytes: int
+    store: StoreStatus
+    stages: tuple[StageTimes, ...]
+    ended: tuple[JobEnd, ...]
 
 
 @dataclass(frozen=True)
@@ -221,11 +511,35 @@ class Ready:
     pid: int
 
 
+@dataclass(frozen=True)
+class Made:
+    """All audio of one variation has been sent; the daemon stores it and sends ``take``."""
+
+    made: TakeMade
+
+
+@dataclass(frozen=True)
+class Residency:
+    """An engine's models in memory, sent whenever they change."""
+
+    models: tuple[ResidentModel, ...]
+
+
 REQUESTS: dict[str, type] = {
     "hello": Hello,
     "generate": Job,
     "cancel": Cancel,
     "credit": Credit,
+    "put_audio": PutAudio,
+    "has_audio": HasAudio,
+    "get_audio": GetAudio,
+    "list_takes": ListTakes,
+    "get_take": GetTake,
+    "change_take": ChangeTake,
+    "delete_take": DeleteTake,
+    "collect_garbage": CollectGarbage,
+    "load_model": LoadModel,
+    "unload_model": UnloadModel,
     "status": Status,
     "shutdown": Shutdown,
 }
@@ -235,25 +549,40 @@ REPLIES: dict[str, type] = {
     "accepted": Accepted,
     "progress": Progress,
     "audio": Audio,
+    "take": Take,
     "finished": Finished,
     "failed": Failed,
     "cancelled": Cancelled,
     "rejected": Rejected,
     "cancel_reply": CancelReply,
+    "put_audio_reply": PutAudioReply,
+    "has_audio_reply": HasAudioReply,
+    "get_audio_reply": GetAudioReply,
+    "list_takes_reply": ListTakesReply,
+    "get_take_reply": GetTakeReply,
+    "change_take_reply": ChangeTakeReply,
+    "delete_take_reply": DeleteTakeReply,
+    "collect_garbage_reply": CollectGarbageReply,
+    "load_model_reply": LoadModelReply,
+    "unload_model_reply": UnloadModelReply,
     "status_reply": StatusReply,
     "shutdown_reply": ShutdownReply,
     "alive": Alive,
 }
 
-ENGINE_ONLY: dict[str, type] = {"ready": Ready}
-"""Beside generate, cancel, shutdown (to the engine), progress, audio, finished, failed, cancelled (from it)."""
+ENGINE_ONLY: dict[str, type] = {"ready": Ready, "made": Made, "residency": Residency}
+"""Beside generate, cancel, load_model, unload_model, shutdown (to the engine), progress, audio, finished, failed,
+cancelled, load_model_reply, unload_model_reply and rejected (from it)."""
 
 KINDS = REQUESTS | REPLIES | ENGINE_ONLY
 
 Message = (
-    Hello | Job | Cancel | Credit | Status | Shutdown
-    | HelloReply | Accepted | Progress | Audio | Finished | Failed | Cancelled | Rejected
-    | CancelReply | StatusReply | ShutdownReply | Alive | Ready
+    Hello | Job | Cancel | Credit | PutAudio | HasAudio | GetAudio | ListTakes | GetTake | ChangeTake | DeleteTake
+    | CollectGarbage | LoadModel | UnloadModel | Status | Shutdown
+    | HelloReply | Accepted | Progress | Audio | Take | Finished | Failed | Cancelled | Rejected | CancelReply
+    | PutAudioReply | HasAudioReply | GetAudioReply | ListTakesReply | GetTakeReply | ChangeTakeReply | DeleteTakeReply
+    | CollectGarbageReply | LoadModelReply | UnloadModelReply | StatusReply | ShutdownReply | Alive
+    | Ready | Made | Residency
 )  # fmt: skip
 
 KIND_OF = {message: kind for kind, message in KINDS.items()}
