@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from sa3_daw.models.specs import SAMPLERS
 from sa3_daw.sampling.guidance import Guidance, guide
-from sa3_daw.sampling.samplers import Step, dpmpp, euler, pingpong, rk4
+from sa3_daw.sampling.samplers import Step, dpmpp, euler, pingpong, rk4, sampler_steps
 from sa3_daw.sampling.schedule import FluxShift, FullShift, LogSNRShift, NoShift, Shift, published_t_grid, t_grid
 
 SHIFTS: list[Shift] = [LogSNRShift(), LogSNRShift(rate=1.0), FullShift(), FluxShift(3.0, 3.0), NoShift()]
@@ -88,3 +89,14 @@ def test_full_projection_moves_only_across_the_prediction() -> None:
     clean, guided = x - 0.7 * v, x - 0.7 * guide(Guidance(scale=5.0), x, t, v, u)
     assert abs(float(((guided - clean) * clean).sum())) < 1e-3
     assert float((guided - clean).norm()) > 0.1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_named_sampler_takes_the_asked_steps(name: str) -> None:
+    x = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0))
+    grid = t_grid(4, NoShift(), torch.tensor(1.0))
+    steps = list(sampler_steps(name, lambda x, t: torch.tanh(x), x, grid, lambda: torch.zeros_like(x)))
+    assert [step.index for step in steps] == [0, 1, 2, 3]
+    direct = {"euler": euler, "rk4": rk4, "dpmpp": dpmpp}.get(name)
+    if direct:
+        torch.testing.assert_close(steps[-1].x_BDT, [*direct(lambda x, t: torch.tanh(x), x, grid)][-1].x_BDT)

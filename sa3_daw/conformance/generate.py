@@ -23,7 +23,7 @@ from sa3_daw.models.resampling import Noise
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.sampling.guidance import Guidance, guide
-from sa3_daw.sampling.samplers import Step, Velocity, dpmpp, euler, pingpong
+from sa3_daw.sampling.samplers import Velocity, sampler_steps
 from sa3_daw.sampling.schedule import LogSNRShift, published_t_grid
 
 PROMPTS = ("warm pad", "dry kick", "", "harsh noise")
@@ -141,7 +141,7 @@ def _case(fixture: Fixture, model: _Model, name: str, arguments: dict[str, Any])
 
     context, global_ = model.conditioner(*_text(fixture, request.prompts), torch.tensor(request.durations))
     velocity = _velocity(fixture, model, request, (context, global_, local), valid_BT)
-    *_, last = _sample(request.sampler, velocity, x_BDT, grid, draws)
+    *_, last = sampler_steps(request.sampler, velocity, x_BDT, grid, draws.__next__)
     # Only the fallback without true masking differs from ours, and only where there is padding to mask.
     twin = f"{name}.truemask." if f"{name}.truemask.latents" in fixture else f"{name}."
     recorded = {
@@ -217,9 +217,3 @@ def _velocity(
         return guide(request.guidance, x_BDT, t_B, plain, pushed, valid_BT)
 
     return velocity
-
-
-def _sample(sampler: str, velocity: Velocity, x_BDT: Tensor, grid: Tensor, draws: Iterator[Tensor]) -> Iterator[Step]:
-    if sampler == "pingpong":
-        return pingpong(velocity, x_BDT, grid, lambda: next(draws))
-    return {"euler": euler, "dpmpp": dpmpp}[sampler](velocity, x_BDT, grid)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from sa3_daw.conformance.cases import Case, Fixture
-from sa3_daw.sampling.samplers import Step, Velocity, dpmpp, euler, pingpong, rk4
+from sa3_daw.sampling.samplers import sampler_steps
 from sa3_daw.sampling.schedule import FluxShift, FullShift, LogSNRShift, NoShift, Shift, published_t_grid
 
 SHIFTS: dict[str, Shift] = {
@@ -57,7 +57,8 @@ def sampler_cases(fixture: Fixture) -> Iterator[Case]:
     for key in fixture.keys(suffix=".out"):
         sampler, grid_name = key.removesuffix(".out").split(".", 1)
         grid = fixture[f"sched.{grid_name}"]
-        steps = list(_steps(sampler, velocity, start, grid, fixture, grid_name))
+        draws = iter(fixture[f"pingpong.{grid_name}.noise"] if sampler == "pingpong" else ())
+        steps = list(sampler_steps(sampler, velocity, start, grid, draws.__next__))
         yield Case.compare(key, steps[-1].x_BDT, fixture[key])
         stem = f"{sampler}.{grid_name}"
         if f"{stem}.trace_denoised" in fixture:
@@ -66,14 +67,3 @@ def sampler_cases(fixture: Fixture) -> Iterator[Case]:
     for key in fixture.keys(""):
         if key == "init" or key.endswith(".trace_x"):
             _ = fixture[key]
-
-
-def _steps(
-    sampler: str, velocity: Velocity, start: Tensor, grid: Tensor, fixture: Fixture, grid_name: str
-) -> Iterator[Step]:
-    if sampler == "pingpong":
-        draws = iter(fixture[f"pingpong.{grid_name}.noise"])
-        return pingpong(velocity, start, grid, lambda: next(draws))
-    deterministic: dict[str, Callable[[Velocity, Tensor, Tensor], Iterator[Step]]]
-    deterministic = {"euler": euler, "rk4": rk4, "dpmpp": dpmpp}
-    return deterministic[sampler](velocity, start, grid)

@@ -15,7 +15,19 @@ from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported
 
 Config = dict[str, Any]
 
-SAMPLERS = {"rf_denoiser": "pingpong", "rectified_flow": "euler"}
+SAMPLERS = ("pingpong", "euler", "dpmpp", "rk4")
+DEFAULT_SAMPLER = {"rf_denoiser": "pingpong", "rectified_flow": "euler"}
+
+MUSIC_PREFIX = "TrackType: Music, VocalType: Instrumental, "
+SFX_PREFIX = "TrackType: SFX, "
+PROMPT_PREFIXES = {
+    "stabilityai/stable-audio-3-small-music": MUSIC_PREFIX,
+    "stabilityai/stable-audio-3-small-sfx": SFX_PREFIX,
+    "stabilityai/stable-audio-3-medium": MUSIC_PREFIX,
+}
+"""What the published models' captions began with, by the repository that a config names for its text encoder."""
+
+PREFIX_MARK = "tracktype:"
 
 
 @dataclass(frozen=True)
@@ -94,9 +106,15 @@ class DiTSpec:
 
 @dataclass(frozen=True)
 class ConditioningSpec:
-    """Text and duration conditioning. ``text_encoder`` is ``t5gemma`` or ``minilm`` (embedded)."""
+    """Text and duration conditioning. ``text_encoder`` is ``t5gemma`` or ``minilm`` (embedded).
+
+    ``text_encoder_folder`` holds a t5gemma encoder inside the model's folder. ``prompt_prefix`` stands before
+    every prompt that the model was trained on.
+    """
 
     text_encoder: str
+    text_encoder_folder: str
+    prompt_prefix: str
     cond_dim: int
     max_tokens: int
     min_seconds: float
@@ -126,7 +144,25 @@ class ModelSpec:
     @property
     def sampler(self) -> str:
         """Name of the model's default sampler."""
-        return SAMPLERS[self.objective]
+        return DEFAULT_SAMPLER[self.objective]
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Every sampler that a job may ask for; they all predict from the same velocity."""
+        return SAMPLERS
+
+    @property
+    def default_apg_scale(self) -> float:
+        """How much of the guidance is projected, as published."""
+        return 1.0
+
+    def full_prompt(self, prompt: str) -> str:
+        """Return the prompt as the model wants it: its prefix once, unless the prompt brings tags of its own.
+
+        An empty prompt stays empty: it asks for what the model makes without words.
+        """
+        tagged = prompt.strip().lower().startswith(PREFIX_MARK)
+        return prompt if tagged or not prompt.strip() else self.conditioning.prompt_prefix + prompt
 
     @property
     def samples_per_frame(self) -> int:
@@ -160,8 +196,8 @@ def _model_spec(config: Config, name: str) -> ModelSpec:
     model = config["model"]
     diffusion = model["diffusion"]
     objective = diffusion["diffusion_objective"]
-    if objective not in SAMPLERS:
-        raise Unsupported(f"diffusion_objective {objective!r}; known: {sorted(SAMPLERS)}")
+    if objective not in DEFAULT_SAMPLER:
+        raise Unsupported(f"diffusion_objective {objective!r}; known: {sorted(DEFAULT_SAMPLER)}")
     same = same_spec(model["pretransform"]["config"])
     conditioning = _conditioning_spec(model["conditioning"], diffusion)
     defaults = config.get("sa3_daw", {})
@@ -194,6 +230,8 @@ def _conditioning_spec(conditioning: Config, diffusion: Config) -> ConditioningS
     latent_dim = diffusion["config"]["io_channels"]
     return ConditioningSpec(
         text_encoder=prompt["type"],
+        text_encoder_folder=prompt["config"].get("subfolder", ""),
+        prompt_prefix=PROMPT_PREFIXES.get(prompt["config"].get("repo_id", ""), ""),
         cond_dim=conditioning["cond_dim"],
         max_tokens=prompt["config"]["max_length"],
         min_seconds=seconds["config"]["min_val"],

@@ -30,6 +30,13 @@ class Step:
     denoised_BDT: Tensor
 
 
+def sampler_steps(name: str, velocity: Velocity, x_BDT: Tensor, grid: Tensor, draw: Draw) -> Iterator[Step]:
+    """Return the sampler of that name, one of ``specs.SAMPLERS``; only pingpong draws noise."""
+    if name == "pingpong":
+        return pingpong(velocity, x_BDT, grid, draw)
+    return {"euler": euler, "dpmpp": dpmpp, "rk4": rk4}[name](velocity, x_BDT, grid)
+
+
 def euler(velocity: Velocity, x_BDT: Tensor, grid: Tensor) -> Iterator[Step]:
     """First-order ODE steps; the default of base models."""
     for index, (t, t_next) in enumerate(_levels(grid, x_BDT)):
