@@ -47,8 +47,10 @@ class DaemonConfig:
     """Takes, the audio behind them, uploaded sources and the request log; see blobs.py."""
     models_dir: Path
     """Each sub-folder with a model_config.json is a model, beside the embedded one."""
+    hub_cache_dir: Path
+    """Where huggingface_hub keeps what it downloads; published models are found there as well."""
     adapters_dir: Path
-    """LoRA adapters, one safetensors file each."""
+    """LoRA adapters: safetensors files, and PEFT folders."""
     engine_command: tuple[str, ...]
     """The command line that starts an engine: any program that speaks the engine link of docs/protocol.md."""
     engine_at_start: bool
@@ -133,6 +135,7 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
         "runtime_dir": default_runtime_dir(environ),
         "data_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share"),
         "models_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share") / "models",
+        "hub_cache_dir": _hub_cache_dir(environ),
         "engine_command": ENGINE_COMMAND,
         "engine_at_start": True,
         "preload": "nano",
@@ -167,6 +170,12 @@ def _user_dir(environ: Mapping[str, str], xdg: str, beneath_home: str) -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library/Application Support/sa3-daw"
     return Path(environ.get(xdg) or Path.home() / beneath_home) / "sa3-daw"
+
+
+def _hub_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Return huggingface_hub's own choice, without importing it."""
+    home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return Path(environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
