@@ -1,4 +1,4 @@
-"""Which models are installed: the embedded one and the folders of ``models_dir``. Knows no weights and no torch."""
+"""Which models are installed: embedded, in ``models_dir``, in the Hugging Face cache. Knows no weights and no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sa3_daw.models.specs import ModelSpec
 
 EMBEDDED = Path(__file__).parent / "embedded"
 CONFIG_NAME = "model_config.json"
+HUB_FOLDER = "models--"
+"""A Hugging Face cache keeps models--OWNER--REPOSITORY/{refs/main, snapshots/REVISION/...}."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,32 @@ def find_model(name: str, config: DaemonConfig) -> ModelEntry:
 
 
 def _folders(config: DaemonConfig) -> dict[str, Path]:
-    """Names and folders; an embedded model cannot be replaced by one of the same name."""
+    """Names and folders; earlier places win, so an embedded model cannot be replaced by one of the same name."""
     found: dict[str, Path] = {}
     for parent in (EMBEDDED, config.models_dir):
         if parent.is_dir():
             for path in sorted(parent.glob(f"*/{CONFIG_NAME}")):
                 found.setdefault(path.parent.name, path.parent)
+    for name, directory in hub_snapshots(config.hub_cache_dir).items():
+        if (directory / CONFIG_NAME).is_file():
+            found.setdefault(name, directory)
     return found
+
+
+def hub_snapshots(cache_dir: Path) -> dict[str, Path]:
+    """Return the newest snapshot folder of every repository in a Hugging Face cache, by short name."""
+    found = {}
+    for repository in sorted(cache_dir.glob(HUB_FOLDER + "*--*")) if cache_dir.is_dir() else ():
+        try:
+            revision = (repository / "refs" / "main").read_text("utf-8").strip()
+        except OSError:
+            continue  # pulled at a revision without a name, or not at all: nothing says which snapshot is meant
+        directory = repository / "snapshots" / revision
+        if revision.isalnum() and directory.is_dir():
+            found[short_name(repository.name.rpartition("--")[2])] = directory
+    return found
+
+
+def short_name(repository: str) -> str:
+    """Return what we call a repository: ``small-music`` for ``stable-audio-3-small-music``, ``same-s`` for SAME-S."""
+    return repository.rpartition("/")[2].removeprefix("stable-audio-3-").lower()

@@ -6,18 +6,20 @@ published key names, so a state dict is the checkpoint. Every key must be used a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sa3_daw.adapter_files import PICKLES, AdapterEntry
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
+from sa3_daw.models.lora import Adapter
+from sa3_daw.tensor_files import TensorFile
 
 ROTARY_BUFFER = ".inv_freq"
 """Published files store these; we recompute them in float32, which half precision cannot hold."""
@@ -30,38 +32,41 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """Read every tensor of a model folder. Raises CheckpointMissing or CheckpointMismatch, naming the file."""
+    """Map every tensor of a model folder, after every header was found sound; nothing is copied.
+
+    The tensors are views of the files: pages are read when they are first used, and shared with other processes.
+    Raises CheckpointMissing or CheckpointMismatch, naming the file and what is wrong with it.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in open_weights(directory):
+        try:
+            tensors |= load_file(file.path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointMismatch(f"{file.path} is not a readable safetensors file: {error}") from error
+    return tensors
+
+
+def open_weights(directory: Path) -> list[TensorFile]:
+    """Check the headers of a model folder's weights, one file or all its shards."""
     whole = directory / "model.safetensors"
     paths = [whole] if whole.exists() else sorted(directory.glob("model-*-of-*.safetensors"))
     if not paths:
-        raise CheckpointMissing(f"{directory} holds no model.safetensors and no shards", value=str(directory))
+        pickles = [path.name for suffix in PICKLES for path in directory.glob("*" + suffix)]
+        instead = f", only {', '.join(pickles)}; pickles are never opened" if pickles else ""
+        raise CheckpointMissing(f"{directory} holds no model.safetensors and no shards{instead}", value=str(directory))
     for number, path in enumerate(paths, start=1):
         match = SHARD_NAME.fullmatch(path.name)
         if match and (int(match[1]) != number or int(match[2]) != len(paths)):
             raise CheckpointMissing(f"{directory} lacks a shard: found {[p.name for p in paths]}")
-    tensors: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            tensors |= load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointMismatch(f"{path} is not a readable safetensors file: {error}") from error
-    return tensors
+    return [TensorFile.open(path) for path in paths]
 
 
-def read_adapter_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read an adapter file's tensors and its ``lora_config``; pickles are never opened.
-
-    Raises CheckpointMissing or CheckpointMismatch, naming the file.
-    """
-    if not path.exists():
-        raise CheckpointMissing(f"{path} does not exist", value=str(path))
+def read_adapter(entry: AdapterEntry) -> Adapter:
+    """Read the values of the adapter that ``entry`` describes. Raises CheckpointMismatch, naming the file."""
     try:
-        with safe_open(path, "pt") as file:
-            config: dict[str, object] = json.loads((file.metadata() or {}).get("lora_config", "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointMismatch(f"{path} is not a readable safetensors adapter: {error}") from error
-    return tensors, config
+        return Adapter.from_tensors(load_file(entry.tensors_path), entry)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointMismatch(f"{entry.tensors_path} is not a readable safetensors file: {error}") from error
 
 
 def build(factory: Callable[[], AnyModule]) -> AnyModule:
@@ -71,9 +76,9 @@ def build(factory: Callable[[], AnyModule]) -> AnyModule:
 
 
 def load_strict(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load ``tensors`` into the modules, each under its key prefix, as float32.
+    """Load ``tensors`` into the modules, each under its key prefix, as float32; float32 ones are not copied.
 
-    Raises CheckpointMismatch listing every missing, unexpected and misshapen key; nothing is loaded then.
+    Raises CheckpointMismatch listing every missing, unexpected, misshapen and mistyped key; nothing is loaded then.
     """
     wanted = {prefix + key: tensor for prefix, module in modules.items() for key, tensor in module.state_dict().items()}
     found = {key: tensor for key, tensor in tensors.items() if not key.endswith(ROTARY_BUFFER)}
@@ -84,12 +89,22 @@ def load_strict(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor],
         for key, tensor in sorted(wanted.items())
         if key in found and found[key].shape != tensor.shape
     ]
-    if missing or unexpected or misshapen:
+    mistyped = [
+        f"{key} is {found[key].dtype}, wanted a floating type"
+        for key in sorted(wanted.keys() & found.keys())
+        if not found[key].is_floating_point()
+    ]
+    if missing or unexpected or misshapen or mistyped:
         raise CheckpointMismatch(
             f"{source} does not fit its config: "
             + "; ".join(
                 f"{len(keys)} {what} ({_listed(keys)})"
-                for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+                for what, keys in (
+                    ("missing", missing),
+                    ("unexpected", unexpected),
+                    ("misshapen", misshapen),
+                    ("mistyped", mistyped),
+                )
                 if keys
             ),
             value=source,

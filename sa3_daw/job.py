@@ -48,7 +48,8 @@ class AdapterUse:
     """A LoRA adapter by name, how strong, and where it acts.
 
     ``strength`` is any finite number, 0 off, 1 as trained. It acts at noise levels in [min_noise, max_noise]
-    and, when ``layer_filter`` is not empty, only on modules whose name contains it.
+    and, when ``layer_filter`` is not empty, only on modules whose path contains one of its comma-separated words;
+    a word with a minus before it (``-cross_attn``) takes the modules that contain it away.
     """
 
     name: str

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "config", "job", "edits", "take", "blobs"}),
-    frozenset({"music", "audio"}),
+    frozenset({"music", "audio", "tensor_files", "adapter_files"}),
     frozenset({"sampling", "models", "checkpoint"}),
     frozenset({"generation", "protocol", "catalogue"}),
     frozenset({"engine", "daemon", "client", "client_link", "conformance"}),
@@ -31,7 +31,7 @@ MAY_USE_ZMQ = {
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }
-WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs"}
+WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs", "tensor_files", "adapter_files"}
 MAY_READ_ENVIRONMENT = {"sa3_daw.config"}
 ONLY_IN_RENDER = {"pedalboard"}
 

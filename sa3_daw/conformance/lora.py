@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from sa3_daw.checkpoint import build, load_strict, read_adapter_tensors
+from sa3_daw.adapter_files import describe_adapter
+from sa3_daw.checkpoint import build, load_strict, read_adapter
 from sa3_daw.conformance.cases import Case, Fixture
+from sa3_daw.models.adapted import AdaptableLayers, AdapterStack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
-from sa3_daw.models.lora import Adapter, AdapterStack, Use, singular_bases
+from sa3_daw.models.lora import Adapter, Use, singular_bases
 from sa3_daw.models.specs import ModelSpec
 
 OFF = (0.0, 0.5)
@@ -28,38 +29,35 @@ class _Bench:
         self.conditioner = build(lambda: Conditioner(spec.conditioning))
         prefixes = {"model.model.": self.dit, "conditioner.": self.conditioner}
         load_strict(prefixes, fixture.weights, fixture.name)
-        self.roots: dict[str, torch.nn.Module] = {"model.": self.dit, "": self.conditioner}
+        self.layers = AdaptableLayers({"model.": self.dit, "": self.conditioner})
         self.t = fixture["t"]
 
     def output(self, *uses: Use) -> Tensor:
         """Return the velocity with these adapters; the duration token is recomputed, the context is not."""
-        stack = AdapterStack(self.roots, uses)
+        stack = AdapterStack(self.layers, uses)
         stack.switch_to(float(self.t[0]))
+        stack.put_on()
         global_ = self.conditioner.conditioners["seconds_total"](self.fixture["seconds"])
         conditioning = Conditioning(self.fixture["cross_attn_cond"], global_, self.fixture["local_add_cond"])
         velocity: Tensor = self.dit(self.fixture["x"], self.t, self.dit.prepare(conditioning))
-        stack.remove()
+        stack.take_off()
         return velocity
 
     def weight(self, module: str, *uses: Use) -> Tensor:
-        """Return one module's effective weight; names carry the full checkpoint's prefixes."""
-        stack = AdapterStack(self.roots, uses)
-        stack.switch_to(float(self.t[0]))
+        """Return one module's effective weight in its own shape; names carry the full checkpoint's prefixes."""
         path = module.removeprefix("model.").removeprefix("conditioner.")
-        root = self.dit if path.startswith("model.") else self.conditioner
-        weight = root.get_parameter(path.removeprefix("model.") + ".weight").detach().clone()
-        stack.remove()
-        return weight
+        place = self.layers.place(path)
+        assert place is not None, module
+        stack = AdapterStack(self.layers, uses)
+        stack.switch_to(float(self.t[0]))
+        return stack.weight(path).view_as(place.layer.get_parameter("weight"))
 
 
 def lora_cases(fixture: Fixture) -> Iterator[Case]:
     """Compare every adapter file beside the fixture, alone and stacked."""
     bench = _Bench(fixture)
     folder = fixture.folder / fixture.name
-    adapters = {
-        path.stem: Adapter.from_tensors(*read_adapter_tensors(path), str(path))
-        for path in sorted(folder.glob("*.safetensors"))
-    }
+    adapters = {path.stem: read_adapter(describe_adapter(path)) for path in sorted(folder.glob("*.safetensors"))}
     yield Case.compare("out.base", bench.output(), fixture["out.base"])
     for name, adapter in adapters.items():
         yield from _single_cases(bench, name, adapter)
@@ -71,7 +69,7 @@ def _single_cases(bench: _Bench, name: str, adapter: Adapter) -> Iterator[Case]:
     fixture = bench.fixture
     uses = {
         "out_interval_off": Use(adapter, interval=OFF),
-        "out_filter_self_attn": Use(adapter, layer_filter="self_attn"),
+        "out_filter_self_attn": Use(adapter, layer_filter="-self_attn"),
         "out_merged": Use(adapter),
     }
     for key in fixture.keys(f"{name}.out_"):
@@ -96,7 +94,7 @@ def _stack_cases(bench: _Bench, adapters: dict[str, Adapter]) -> Iterator[Case]:
         "stack_lora_dora-rows.out": (Use(lora), Use(dora)),
         "stack_dora-rows_lora.out": (Use(dora), Use(lora)),
         "stack_lora0.4_dora-rows1.out": (Use(lora, strength=0.4), Use(dora)),
-        "stack_percfg.out": (Use(lora, interval=OFF), Use(dora, interval=(0.5, 1.0), layer_filter="cross_attn")),
+        "stack_percfg.out": (Use(lora, interval=OFF), Use(dora, interval=(0.5, 1.0), layer_filter="-cross_attn")),
     }
     for key, uses in stacks.items():
         yield Case.compare(key, bench.output(*uses), fixture[key])

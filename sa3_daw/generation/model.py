@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sa3_daw.checkpoint import build, load_strict, read_tensors
 from sa3_daw.errors import ModelError, Unsupported
+from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.same import Same
@@ -41,10 +42,11 @@ class LoadedModel:
     conditioner: Conditioner
     same: Same
     text_encoder: TextEncoder
+    adapters: AdapterRack
 
 
-def load_model(directory: Path, name: str) -> LoadedModel:
-    """Load a model folder in the published layout and self-test it.
+def load_model(directory: Path, name: str, adapters_dir: Path | None = None) -> LoadedModel:
+    """Load a model folder in the published layout and self-test it; jobs may use the adapters of ``adapters_dir``.
 
     Raises CheckpointMissing, CheckpointMismatch, Unsupported, or ModelError when the self-test fails.
     """
@@ -56,15 +58,14 @@ def load_model(directory: Path, name: str) -> LoadedModel:
             value=name,
             allowed="models with the embedded text encoder",
         )
-    model = LoadedModel(
-        spec=spec,
-        dit=build(lambda: DiT(spec.dit)),
-        conditioner=build(lambda: Conditioner(spec.conditioning)),
-        same=build(lambda: Same(spec.same)),
-        text_encoder=MiniLM.from_directory(EMBEDDED_TEXT_ENCODER),
-    )
-    modules = {DIT_PREFIX: model.dit, CONDITIONER_PREFIX: model.conditioner, SAME_PREFIX: model.same}
+    dit = build(lambda: DiT(spec.dit))
+    conditioner = build(lambda: Conditioner(spec.conditioning))
+    same = build(lambda: Same(spec.same))
+    modules = {DIT_PREFIX: dit, CONDITIONER_PREFIX: conditioner, SAME_PREFIX: same}
     load_strict(modules, read_tensors(directory), str(directory))
+    text_encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
+    rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
+    model = LoadedModel(spec, dit, conditioner, same, text_encoder, rack)
     self_test(model)
     return model
 

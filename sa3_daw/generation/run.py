@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sa3_daw.audio.ops import fade_edges
 from sa3_daw.audio.resample import StreamResampler, covering_samples
+from sa3_daw.generation.adapters import Adapted, PreparedAt
 from sa3_daw.generation.beat_grid import beat_grid
 from sa3_daw.generation.decode_stream import decode_stream
 from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress, TakeMade
@@ -23,10 +24,9 @@ from sa3_daw.generation.model import LoadedModel
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job, Region
 from sa3_daw.models.conditioner import Conditioning
-from sa3_daw.models.dit import Prepared
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.sampling.guidance import Guidance, guide
-from sa3_daw.sampling.samplers import Step, euler, pingpong
+from sa3_daw.sampling.samplers import Step, sampler_steps
 from sa3_daw.sampling.schedule import LogSNRShift, t_grid
 
 
@@ -42,16 +42,17 @@ def run(job: Job, model: LoadedModel, store: SourceStore | None = None) -> Itera
     spec = model.spec
     yield Progress("conditioning", 0, 1)
     grid = LatentGrid.covering(covering_samples(job.num_samples, job.sample_rate, spec.sample_rate), spec)
-    guidance = Guidance(scale=job.guidance_scale)
-    prepared = condition(job, model, grid, guidance)
-    conditioned = perf_counter()
-    yield Progress("conditioning", 1, 1)
-    generator = torch.Generator().manual_seed(job.seed)
-    noise_BDT = torch.randn(1, spec.dit.latent_dim, grid.num_frames, generator=generator)
-    latents_BDT = noise_BDT
-    for step in sample(model, prepared, noise_BDT, job.steps, guidance, generator):
-        latents_BDT = step.x_BDT
-        yield Progress("sampling", step.index + 1, job.steps)
+    guidance = Guidance(job.guidance_scale, spec.default_apg_scale if job.apg_scale is None else job.apg_scale)
+    with model.adapters.use(job.adapters) as adapted:
+        prepared_at = condition(job, model, adapted, grid, guidance)
+        conditioned = perf_counter()
+        yield Progress("conditioning", 1, 1)
+        generator = torch.Generator().manual_seed(job.seed)
+        noise_BDT = torch.randn(1, spec.dit.latent_dim, grid.num_frames, generator=generator)
+        latents_BDT = noise_BDT
+        for step in sample(job, model, prepared_at, noise_BDT, guidance, generator):
+            latents_BDT = step.x_BDT
+            yield Progress("sampling", step.index + 1, job.steps)
     check_latents(float(latents_BDT.std()), job.seed)
     sampled = perf_counter()
     gate = OutputGate()
@@ -67,7 +68,7 @@ def run(job: Job, model: LoadedModel, store: SourceStore | None = None) -> Itera
 
 
 @torch.inference_mode()
-def condition(job: Job, model: LoadedModel, grid: LatentGrid, guidance: Guidance) -> Prepared:
+def condition(job: Job, model: LoadedModel, adapted: Adapted, grid: LatentGrid, guidance: Guidance) -> PreparedAt:
     """Prepare the DiT's conditioning; with guidance the batch is two, conditional first.
 
     Nothing is kept (keep-mask all 0), so every frame is generated.
@@ -91,30 +92,30 @@ def condition(job: Job, model: LoadedModel, grid: LatentGrid, guidance: Guidance
             negative = torch.zeros_like(context)
         context = torch.cat((context, negative))
         global_, local = global_.expand(2, -1), local.expand(2, -1, -1)
-    return model.dit.prepare(Conditioning(context, global_, local))
+    return adapted.prepare(model.dit, Conditioning(context, global_, local))
 
 
 def sample(
+    job: Job,
     model: LoadedModel,
-    prepared: Prepared,
+    prepared_at: PreparedAt,
     noise_BDT: Tensor,
-    num_steps: int,
     guidance: Guidance,
     generator: torch.Generator,
 ) -> Iterator[Step]:
-    """Return the model's default sampler over its default schedule, from pure noise."""
-    grid = t_grid(num_steps, LogSNRShift(), torch.tensor(float(noise_BDT.shape[-1])))
-    velocity = guided(model, prepared, guidance)
-    if model.spec.sampler == "pingpong":
-        return pingpong(velocity, noise_BDT, grid, lambda: torch.randn(noise_BDT.shape, generator=generator))
-    return euler(velocity, noise_BDT, grid)
+    """Return the job's sampler over the model's default schedule, from pure noise."""
+    grid = t_grid(job.steps, LogSNRShift(), torch.tensor(float(noise_BDT.shape[-1])))
+    velocity = guided(model, prepared_at, guidance)
+    name = job.sampler or model.spec.sampler
+    return sampler_steps(name, velocity, noise_BDT, grid, lambda: torch.randn(noise_BDT.shape, generator=generator))
 
 
-def guided(model: LoadedModel, prepared: Prepared, guidance: Guidance) -> Callable[[Tensor, Tensor], Tensor]:
+def guided(model: LoadedModel, prepared_at: PreparedAt, guidance: Guidance) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the velocity function; with guidance both halves go through the DiT as one batch of two."""
 
     @torch.inference_mode()
     def velocity(x_BDT: Tensor, t_B: Tensor) -> Tensor:
+        prepared = prepared_at(t_B)
         if guidance.scale == 1.0:
             plain: Tensor = model.dit(x_BDT, t_B, prepared)
             return plain

@@ -1,32 +1,30 @@
-"""Low-rank adapters of every published kind: effective weights, stacking, per-noise-level switching. Knows no files.
+"""Low-rank adapters of every published kind, as arithmetic on one weight matrix. Knows no files and no modules.
 
-Base weights are never changed: a stack keeps them and puts baked copies in their place. Weights are treated
-as [out, in] matrices, convolutions flattened. Source: SPEC 7.
+Whatever adapters do to a weight W, the result has one form, rows * W * columns + up @ down, so W itself is never
+changed and a new strength costs no pass over it. Weights are [out, in], convolutions flattened. Source: SPEC 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sa3_daw.errors import CheckpointMismatch
+from sa3_daw.adapter_files import XS_SUFFIX, AdapterEntry, split_key
 
-KINDS = ("lora", "dora-rows", "dora-cols", "bora")
-XS_SUFFIX = "-xs"
-KEY_INFIX = ".parametrizations.weight."
 NORM_FLOOR = 1e-12
 
 Parameters = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """One adapter: ``layers`` maps a module path (``model.…`` or ``conditioners.…``) to its float32 parameters.
 
-    ``kind`` is one of KINDS, with XS_SUFFIX when only an r x r matrix is learned between singular bases.
+    ``kind`` is one of ``adapter_files.KINDS``, with XS_SUFFIX when only an r x r matrix is learned between
+    singular bases.
     """
 
     kind: str
@@ -35,50 +33,58 @@ class Adapter:
     layers: Mapping[str, Parameters] = field(repr=False)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], config: Mapping[str, object], source: str) -> Adapter:
-        """Read the published layout. Raises CheckpointMismatch when it is empty or of an unknown kind."""
+    def from_tensors(cls, tensors: Mapping[str, Tensor], entry: AdapterEntry) -> Adapter:
+        """Sort the tensors of the file that ``entry`` describes. Raises CheckpointMismatch on a foreign key."""
         layers: dict[str, Parameters] = {}
         for key, tensor in tensors.items():
-            path, found, rest = key.partition(KEY_INFIX)
-            if not found:
-                raise CheckpointMismatch(f"{source} is no adapter: unexpected key {key}", value=source)
-            name = rest.split(".", 1)[1]
-            layers.setdefault(path, {})[name] = tensor.float().squeeze() if "magnitude" in name else tensor.float()
-        if not layers:
-            raise CheckpointMismatch(f"{source} adapts no layer", value=source)
-        kind = str(config.get("adapter_type") or "lora")
-        if kind == "dora":
-            kind = _legacy_kind(tensors)
-        if kind.removesuffix(XS_SUFFIX) not in KINDS:
-            raise CheckpointMismatch(f"{source} has adapter_type {kind!r}; known: {KINDS}, with or without -xs")
-        some = next(iter(layers.values()))
-        rank = int(str(config.get("rank") or next(iter(some.values())).shape[0]))
-        return cls(kind, rank, float(str(config.get("alpha") or rank)), layers)
+            path, name = split_key(key, str(entry.path))
+            flat = tensor.float().flatten() if "magnitude" in name else tensor.float().flatten(1)
+            layers.setdefault(path, {})[name] = flat
+        return cls(entry.kind, entry.rank, entry.alpha, layers)
 
+    def parameter_names(self) -> set[str]:
+        """Return the parameters that every layer of this kind has."""
+        factors = {"M_xs"} if self.kind.endswith(XS_SUFFIX) else {"lora_A", "lora_B"}
+        match self.kind.removesuffix(XS_SUFFIX):
+            case "lora":
+                return factors
+            case "bora":
+                return factors | {"magnitude_r", "magnitude_c"}
+            case _:
+                return factors | {"magnitude"}
 
-def _legacy_kind(tensors: Mapping[str, Tensor]) -> str:
-    """Tell what an old "dora" file means from the orientation of a two-dimensional magnitude."""
-    flat = (tensor for key, tensor in tensors.items() if key.endswith("magnitude") and tensor.dim() == 2)
-    return "dora-cols" if any(tensor.shape[0] == 1 for tensor in flat) else "dora-rows"
+    def to(self, device: torch.device) -> Adapter:
+        """Return the adapter with its parameters on a device."""
+        layers = {
+            path: {name: value.to(device) for name, value in layer.items()} for path, layer in self.layers.items()
+        }
+        return replace(self, layers=layers)
 
 
 @dataclass(frozen=True)
 class Use:
-    """How one adapter is used: ``strength``, active while ``interval`` contains t, off in modules whose path
-    relative to the DiT contains one of the comma-separated words of ``layer_filter``."""
+    """How one adapter is used: ``strength``, active while ``interval`` contains t, and where.
+
+    ``layer_filter`` holds comma-separated words. It acts in modules whose path contains one of them; a word with a
+    minus before it takes the modules that contain it away. The published filter is the latter kind alone.
+    """
 
     adapter: Adapter
     strength: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
     layer_filter: str = ""
 
-    def acts_on(self, path: str, t: float) -> bool:
-        """Say whether this adapter changes the module at noise level ``t``; intervals leave the conditioner alone."""
-        if not path.startswith("model."):
-            return True
+    def is_active(self, t: float) -> bool:
+        """Say whether the adapter acts at noise level ``t``."""
+        return self.interval[0] <= t <= self.interval[1]
+
+    def acts_on(self, path: str) -> bool:
+        """Say whether the adapter acts on a module; the DiT's paths are matched without their ``model.``."""
         words = [word.strip().lower() for word in self.layer_filter.split(",") if word.strip()]
-        inside = path.removeprefix("model.")
-        return self.interval[0] <= t <= self.interval[1] and not any(word in inside for word in words)
+        inside = path.removeprefix("model.").lower()
+        wanted = [word for word in words if not word.startswith("-")]
+        unwanted = [word[1:] for word in words if word.startswith("-")]
+        return (not wanted or any(word in inside for word in wanted)) and not any(word in inside for word in unwanted)
 
 
 def singular_bases(original: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -86,97 +92,140 @@ def singular_bases(original: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     left, _, right = torch.linalg.svd(original.float(), full_matrices=False)
     left, right = left[:, :rank], right[:rank].T
     largest = left.abs().argmax(dim=0)
-    sign = torch.where(left[largest, torch.arange(left.shape[1])] < 0, -1.0, 1.0)
+    sign = torch.where(left[largest, torch.arange(left.shape[1], device=left.device)] < 0, -1.0, 1.0)
     return left * sign, right * sign
 
 
-def effective_weight(weight: Tensor, original: Tensor, adapter: Adapter, layer: Parameters, strength: float) -> Tensor:
-    """Return ``weight`` [out, in] as this adapter changes it; ``original`` is the base weight of any stack."""
-    if strength == 0:
-        return weight
-    if adapter.kind.endswith(XS_SUFFIX):
-        left, right = singular_bases(original, adapter.rank)
-        delta = left @ layer["M_xs"] @ right.T
-    else:
-        delta = layer["lora_B"] @ layer["lora_A"]
-    moved = weight + adapter.alpha / adapter.rank * strength * delta
-    match adapter.kind.removesuffix(XS_SUFFIX):
-        case "lora":
-            return moved
-        case "dora-rows":
-            return _renormed(moved, layer["magnitude"], dim=1)
-        case "dora-cols":
-            return _renormed(moved, layer["magnitude"], dim=0)
-        case _:
-            return _renormed(_renormed(moved, layer["magnitude_r"], dim=1), layer["magnitude_c"], dim=0)
+class BaseWeight:
+    """One unchanged weight and what was computed about it, kept for the next strength and the next job."""
 
+    def __init__(self, dense: Callable[[], Tensor]) -> None:
+        """``dense`` returns the weight, [out, in] float32; it is called only when a norm or a basis needs it."""
+        self.dense = dense
+        self._own: dict[tuple[str, int], tuple[Tensor, ...]] = {}
+        self._with_adapters: dict[tuple[str, int], tuple[Tensor, ...]] = {}
 
-def _renormed(matrix: Tensor, magnitude: Tensor, dim: int) -> Tensor:
-    """Give every row (dim 1) or column (dim 0) its learned length."""
-    return magnitude.unsqueeze(dim) * matrix / (matrix.norm(dim=dim, keepdim=True) + NORM_FLOOR)
+    def squares(self, dim: int) -> Tensor:
+        """Return the squared norm of every row (dim 1) or column (dim 0)."""
+        return _kept(self._own, ("squares", dim), lambda: (self.dense().square().sum(dim),))[0]
 
+    def factors(self, layer: Parameters, kind: str, rank: int) -> tuple[Tensor, Tensor]:
+        """Return ``up`` [out, r] and ``down`` [r, in] of an adapter's layer: the same tensors every time.
 
-class AdapterStack:
-    """Adapters on one model, applied in order, each acting on the previous one's result."""
-
-    def __init__(self, roots: Mapping[str, nn.Module], uses: Sequence[Use]) -> None:
-        """``roots`` maps a path prefix (``model.``, or empty for the conditioner) to its module.
-
-        Raises CheckpointMismatch listing every layer that the model lacks or that has another shape.
+        An -xs layer needs the weight's singular bases, by far the most expensive fact.
         """
-        self._uses = tuple(uses)
-        paths = {path for use in uses for path in use.adapter.layers}
-        found = {path: _weight_of(roots, path) for path in sorted(paths)}
-        self._weights = {path: weight for path, weight in found.items() if weight is not None}
-        self._base = {path: weight.data for path, weight in self._weights.items()}
-        self._baked: dict[tuple[bool, ...], dict[str, Tensor]] = {}
-        wrong = sorted({path for use in uses for path in use.adapter.layers if not self._fits(use.adapter, path)})
-        if wrong:
-            raise CheckpointMismatch(f"{len(wrong)} adapted layers do not fit this model: {', '.join(wrong[:20])}")
+        if not kind.endswith(XS_SUFFIX):
+            return layer["lora_B"], layer["lora_A"]
+        middle = layer["M_xs"]
 
-    def switch_to(self, t: float) -> None:
-        """Put the weights for noise level ``t`` in place; baked once per set of active adapters, then swapped."""
-        key = tuple(use.interval[0] <= t <= use.interval[1] for use in self._uses)
-        if key not in self._baked:
-            self._baked[key] = {path: self._bake(path, t) for path in self._base}
-        self._put(self._baked[key])
+        def decompose() -> tuple[Tensor, ...]:
+            left, right = singular_bases(self.dense(), rank)
+            return left, right.T.contiguous()
 
-    def remove(self) -> None:
-        """Put the base weights back, bit for bit."""
-        self._put(self._base)
+        left, down = _kept(self._own, ("bases", rank), decompose)
+        up, _ = _kept(self._with_adapters, ("up", id(middle)), lambda: (left @ middle, middle))
+        return up, down
 
-    def _put(self, weights: Mapping[str, Tensor]) -> None:
-        for path, weight in weights.items():
-            self._weights[path].data = weight
+    def times_down(self, down: Tensor) -> Tensor:
+        """Return W @ down^T, [out, r]."""
+        return _kept(self._with_adapters, ("W down", id(down)), lambda: (self.dense() @ down.T, down))[0]
 
-    def _bake(self, path: str, t: float) -> Tensor:
-        base = self._base[path]
-        original = base.flatten(1).float()
-        weight = original
-        for use in self._uses:
-            layer = use.adapter.layers.get(path)
-            if layer is not None and use.acts_on(path, t):
-                weight = effective_weight(weight, original, use.adapter, layer, use.strength)
-        return weight.view_as(base).to(base.dtype)
+    def times_up(self, up: Tensor) -> Tensor:
+        """Return up^T @ W, [r, in]."""
+        return _kept(self._with_adapters, ("up W", id(up)), lambda: (up.T @ self.dense(), up))[0]
 
-    def _fits(self, adapter: Adapter, path: str) -> bool:
-        if path not in self._base:
-            return False
-        rows, columns = self._base[path].flatten(1).shape
-        wanted = {
-            "lora_A": (adapter.rank, columns), "lora_B": (rows, adapter.rank), "M_xs": (adapter.rank, adapter.rank),
-            "magnitude_r": (rows,), "magnitude_c": (columns,),
-            "magnitude": (columns,) if adapter.kind.startswith("dora-cols") else (rows,),
-        }  # fmt: skip
-        return all(tuple(tensor.shape) == wanted.get(name) for name, tensor in adapter.layers[path].items())
+    def forget_adapters(self) -> None:
+        """Drop what was computed together with adapters."""
+        self._with_adapters.clear()
 
 
-def _weight_of(roots: Mapping[str, nn.Module], path: str) -> nn.Parameter | None:
-    for prefix, root in roots.items():
-        if path.startswith(prefix):
-            try:
-                weight = root.get_submodule(path.removeprefix(prefix)).weight
-            except AttributeError:
-                continue
-            return weight if isinstance(weight, nn.Parameter) else None
-    return None
+def _kept(
+    facts: dict[tuple[str, int], tuple[Tensor, ...]], key: tuple[str, int], compute: Callable[[], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Look a fact up or compute it. One keyed by a tensor's id holds that tensor too: no other can get the id."""
+    if key not in facts:
+        facts[key] = compute()
+    return facts[key]
+
+
+@dataclass(frozen=True)
+class Term:
+    """scale * up @ down; ``up`` [out, r], ``down`` [r, in]."""
+
+    scale: float
+    up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class Form:
+    """The effective weight rows * W * columns + the sum of the terms; a missing vector is all ones."""
+
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+    terms: tuple[Term, ...] = ()
+
+    def weight(self, base: Tensor) -> Tensor:
+        """Return the effective weight as one matrix."""
+        weight = base if self.rows is None else self.rows[:, None] * base
+        weight = weight if self.columns is None else weight * self.columns
+        for term in self.terms:
+            weight = weight + term.scale * (term.up @ term.down)
+        return weight
+
+    def with_use(self, base: BaseWeight, use: Use, layer: Parameters) -> Form:
+        """Return the form after one more adapter, which acts on what those before it made."""
+        adapter = use.adapter
+        if use.strength == 0:
+            return self
+        up, down = base.factors(layer, adapter.kind, adapter.rank)
+        moved = replace(self, terms=(*self.terms, Term(adapter.alpha / adapter.rank * use.strength, up, down)))
+        match adapter.kind.removesuffix(XS_SUFFIX):
+            case "lora":
+                return moved
+            case "dora-rows":
+                return moved.with_row_norms(base, layer["magnitude"])
+            case "dora-cols":
+                return moved.with_column_norms(base, layer["magnitude"])
+            case _:
+                return moved.with_row_norms(base, layer["magnitude_r"]).with_column_norms(base, layer["magnitude_c"])
+
+    def with_row_norms(self, base: BaseWeight, magnitude: Tensor) -> Form:
+        """Give every row its learned length."""
+        if self.columns is None:
+            squares = base.squares(1)
+            crosses = [base.times_down(term.down) for term in self.terms]
+        else:
+            dense = base.dense() * self.columns
+            squares, crosses = dense.square().sum(1), [dense @ term.down.T for term in self.terms]
+        squares = squares if self.rows is None else squares * self.rows.square()
+        for term, cross in zip(self.terms, crosses, strict=True):
+            along = (cross * term.up).sum(1) * (2 * term.scale)
+            squares = squares + (along if self.rows is None else along * self.rows)
+        for one in self.terms:
+            for other in self.terms:
+                gram = one.up @ (one.down @ other.down.T)
+                squares = squares + one.scale * other.scale * (gram * other.up).sum(1)
+        factor = magnitude / (squares.clamp(min=0).sqrt() + NORM_FLOOR)
+        terms = tuple(replace(term, up=term.up * factor[:, None]) for term in self.terms)
+        return Form(factor if self.rows is None else factor * self.rows, self.columns, terms)
+
+    def with_column_norms(self, base: BaseWeight, magnitude: Tensor) -> Form:
+        """Give every column its learned length."""
+        if self.rows is None:
+            squares = base.squares(0)
+            crosses = [base.times_up(term.up) for term in self.terms]
+        else:
+            dense = base.dense() * self.rows[:, None]
+            squares, crosses = dense.square().sum(0), [term.up.T @ dense for term in self.terms]
+        squares = squares if self.columns is None else squares * self.columns.square()
+        for term, cross in zip(self.terms, crosses, strict=True):
+            along = (cross * term.down).sum(0) * (2 * term.scale)
+            squares = squares + (along if self.columns is None else along * self.columns)
+        for one in self.terms:
+            for other in self.terms:
+                gram = (other.up.T @ one.up) @ one.down
+                squares = squares + one.scale * other.scale * (gram * other.down).sum(0)
+        factor = magnitude / (squares.clamp(min=0).sqrt() + NORM_FLOOR)
+        terms = tuple(replace(term, down=term.down * factor) for term in self.terms)
+        return Form(self.rows, factor if self.columns is None else factor * self.columns, terms)

@@ -1,0 +1,117 @@
+"""Adapters of a warm model: found by name, put on for one job, taken off after it. Knows no sampler and no audio.
+
+Base weights are never touched, so a job without adapters gives the same bytes before and after one with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from sa3_daw.adapter_files import AdapterEntry, find_adapter
+from sa3_daw.checkpoint import read_adapter
+from sa3_daw.errors import CheckpointMismatch, invalid
+from sa3_daw.job import AdapterUse
+from sa3_daw.models.adapted import LISTED_LAYERS, AdaptableLayers, AdapterStack
+from sa3_daw.models.conditioner import Conditioning
+from sa3_daw.models.dit import DiT, Prepared
+from sa3_daw.models.lora import Adapter, Use
+
+KEPT_ADAPTERS = 8
+"""Adapters that stay in memory; one of rank 16 for the small model takes 80 MB in float32."""
+
+PreparedAt = Callable[[Tensor], Prepared]
+"""Noise level [B] -> the conditioning prepared under the adapters that act there."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model with a job's adapters on."""
+
+    stack: AdapterStack | None
+
+    def prepare(self, dit: DiT, conditioning: Conditioning) -> PreparedAt:
+        """Prepare a job's conditioning, again for each set of adapters that noise levels select.
+
+        The function returned also makes that set act: call it before every model call. Without intervals it reads
+        no noise level, so nothing waits for a device.
+        """
+        if self.stack is None or not self.stack.depends_on_t:
+            prepared = dit.prepare(conditioning)
+            return lambda t_B: prepared
+        stack, by_set = self.stack, dict[tuple[bool, ...], Prepared]()
+
+        def prepared_at(t_B: Tensor) -> Prepared:
+            active = stack.switch_to(float(t_B[0]))
+            if active not in by_set:
+                by_set[active] = dit.prepare(conditioning)
+            return by_set[active]
+
+        return prepared_at
+
+
+class AdapterRack:
+    """The adapters that one loaded model has used."""
+
+    def __init__(self, roots: Mapping[str, nn.Module], model_name: str, adapters_dir: Path | None) -> None:
+        """``roots`` as AdaptableLayers takes them. Without ``adapters_dir`` every adapter is refused."""
+        self._layers = AdaptableLayers(roots)
+        self._device = next(parameter.device for root in roots.values() for parameter in root.parameters())
+        self._model_name = model_name
+        self._adapters_dir = adapters_dir
+        self._adapters: dict[tuple[Path, int, int], Adapter] = {}
+        self._last: tuple[list[Use], AdapterStack] | None = None
+
+    @contextmanager
+    def use(self, uses: Sequence[AdapterUse]) -> Iterator[Adapted]:
+        """Put adapters on for a ``with`` block, in order; leaving it takes them off, also by closing a generator.
+
+        Raises InvalidField for an unknown name, CheckpointMismatch for an adapter that cannot be read or does not
+        fit this model. Switching strengths or intervals reads no file and makes no pass over the weights.
+        """
+        if not uses:
+            yield Adapted(None)
+            return
+        stack = self._stack([self._use(use) for use in uses])
+        stack.switch_to(1.0)
+        stack.put_on()
+        try:
+            yield Adapted(stack)
+        finally:
+            stack.take_off()
+
+    def _use(self, use: AdapterUse) -> Use:
+        if self._adapters_dir is None:
+            raise invalid("adapters.name", use.name, "none; this model was loaded without a folder of adapters")
+        adapter = self._load(find_adapter(use.name, self._adapters_dir))
+        return Use(adapter, use.strength, (use.min_noise, use.max_noise), use.layer_filter)
+
+    def _load(self, entry: AdapterEntry) -> Adapter:
+        """Read an adapter, or take it from memory while its file is unchanged; refused when it does not fit."""
+        status = entry.tensors_path.stat()
+        key = (entry.path, status.st_mtime_ns, status.st_size)
+        if key not in self._adapters:
+            adapter = read_adapter(entry).to(self._device)
+            if faults := self._layers.faults(adapter):
+                made_for = f", which was made for {entry.base_model!r}," if entry.base_model else ""
+                raise CheckpointMismatch(
+                    f"adapter {entry.name!r}{made_for} does not fit model {self._model_name!r}: "
+                    f"{len(faults)} of {entry.num_layers} layers: {'; '.join(faults[:LISTED_LAYERS])}",
+                    field="adapters.name",
+                    value=entry.name,
+                )
+            if len(self._adapters) >= KEPT_ADAPTERS:
+                self._adapters.clear()
+                self._layers.forget_adapters()
+                self._last = None
+            self._adapters[key] = adapter
+        return self._adapters[key]
+
+    def _stack(self, uses: list[Use]) -> AdapterStack:
+        if self._last is None or self._last[0] != uses:
+            self._last = (uses, AdapterStack(self._layers, uses))
+        return self._last[1]
