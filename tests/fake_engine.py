@@ -1,6 +1,6 @@
 """A real engine process without a model: tones, slow steps, failures and sudden deaths, as the prompt asks.
 
-Prompt words: steps=N, step_ms=N, chunk=N (samples), fail=CODE, exit_at=N (step), crash, boom, oom, nothing else.
+Prompt words: steps=N, step_ms=N, chunk=N (samples), fail=CODE, exit_at=N (step), hang_at=N (step), boom, oom.
 Environment: FAKE_ENGINE_START=exit makes it end before it is ready.
 """
 
@@ -13,10 +13,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sa3_daw.engine.main import Link, read_settings, serve_jobs
+from sa3_daw.engine.main import Link, read_settings, serve
 from sa3_daw.errors import BY_CODE
 from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress, TakeMade
 from sa3_daw.job import Job, Region
+from sa3_daw.protocol.messages import ResidentModel
 
 PEAK = 0.5
 
@@ -32,6 +33,26 @@ def tone(job: Job, variation: int = 0) -> np.ndarray[tuple[int, int], np.dtype[n
     return np.stack([PEAK * np.sin(2 * np.pi * 440 * time), noise]).astype(np.float32)
 
 
+class FakeEngine:
+    """Models are names; the last one asked for is resident."""
+
+    def __init__(self) -> None:
+        self._models: tuple[ResidentModel, ...] = ()
+
+    def run(self, job: Job) -> Iterator[Event]:
+        self.load(job.model, 0.0)
+        return run(job)
+
+    def load(self, name: str, keep_alive_seconds: float) -> None:
+        self._models = (ResidentModel(name, "cpu", "fp32", 1000),)
+
+    def unload(self, name: str) -> None:
+        self._models = tuple(model for model in self._models if model.name != name)
+
+    def models(self) -> tuple[ResidentModel, ...]:
+        return self._models
+
+
 def run(job: Job) -> Iterator[Event]:
     asked = wishes(job.prompt)
     pause = threading.Event()
@@ -41,6 +62,8 @@ def run(job: Job) -> Iterator[Event]:
         pause.wait(int(asked.get("step_ms", 0)) / 1000)
         if asked.get("exit_at") == str(step):
             os._exit(9)
+        if asked.get("hang_at") == str(step):
+            pause.wait(3600)
         yield Progress("sampling", step + 1, num_steps)
     if "boom" in asked:
         raise RuntimeError("boom")
@@ -65,7 +88,7 @@ def main() -> int:
     if os.environ.get("FAKE_ENGINE_START") == "exit":
         return 3
     link = Link(settings)
-    serve_jobs(link, run)
+    serve(link, FakeEngine())
     link.close()
     return 0
 

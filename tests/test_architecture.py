@@ -28,6 +28,8 @@ MAY_USE_ZMQ = {
     "sa3_daw.client_link",
     "sa3_daw.daemon.client_sockets",
     "sa3_daw.daemon.engine_handle",
+    "sa3_daw.daemon.engine_room",
+    "sa3_daw.daemon.remote",
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }

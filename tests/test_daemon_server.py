@@ -210,7 +210,7 @@ def test_a_job_id_in_use_is_rejected_and_the_first_job_goes_on(daemon: RunningDa
     job = a_job("step_ms=50")
     with Raw(daemon) as raw:
         raw.send(job, job=job.job_id, seq=1, credit=9)
-        raw.send(job, job=job.job_id, seq=2, credit=9)
+        raw.send(replace(job, seed=8), job=job.job_id, seq=2, credit=9)
         rejected = raw.until(Rejected)
         assert rejected.header.seq == 2 and isinstance(rejected.message, Rejected)
         assert rejected.message.field == "job_id"

@@ -20,8 +20,6 @@ from sa3_daw.music.timeline import MAX_POINTS
 from sa3_daw.protocol.framing import check_version
 from sa3_daw.protocol.messages import REQUESTS, Accepted, Credit, Header, Limits, Message
 
-SAMPLERS = ("euler", "rk4", "dpmpp", "pingpong")
-DEFAULT_APG_SCALE = 1.0
 MAX_CREDIT = 64
 """Chunks of one job on their way to a client: about a minute of audio, 23 MB at 48 kHz."""
 MAX_BODY_BYTES = 1 << 20
@@ -99,8 +97,8 @@ def admit(job: Job, config: DaemonConfig, stored_length: StoredLength, adapters:
     """
     job_checks.check_plain_fields(job)
     spec = find_model(job.model, config).spec
-    if job.sampler and job.sampler not in SAMPLERS:
-        raise invalid("sampler", job.sampler, ", ".join(SAMPLERS))
+    if job.sampler and job.sampler not in spec.samplers:
+        raise invalid("sampler", job.sampler, ", ".join(spec.samplers))
     job_checks.check_length(job)
     job_checks.check_source(job, stored_length)
     job_checks.check_adapters(job.adapters, adapters)
@@ -125,9 +123,10 @@ def accepted(job: Job, config: DaemonConfig, position: int, eta_seconds: float |
 def _with_defaults(job: Job, spec: ModelSpec) -> Job:
     return replace(
         job,
+        prompt=spec.full_prompt(job.prompt),
         steps=job.steps or spec.default_steps,
         guidance_scale=job.guidance_scale or spec.default_guidance_scale,
-        apg_scale=DEFAULT_APG_SCALE if job.apg_scale is None else job.apg_scale,
+        apg_scale=spec.default_apg_scale if job.apg_scale is None else job.apg_scale,
         sampler=job.sampler or spec.sampler,
         headroom_seconds=spec.headroom_seconds if job.headroom_seconds is None else job.headroom_seconds,
     )

@@ -1,6 +1,6 @@
 """The sockets clients come to, and who may speak on them. Knows no message.
 
-Over ipc the 0700 directory guards; over loopback TCP every handshake is CURVE and asks the Authenticator here.
+Over ipc the 0700 directory guards; over TCP every handshake is CURVE and asks the Authenticator here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from sa3_daw.errors import RequestError
 from sa3_daw.protocol.endpoints import IpcDir
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -23,15 +24,15 @@ LINGER_MS = 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 5000
 
 Address = tuple[str, bytes]
-"""Transport (ipc or tcp) and the routing id the client has there."""
+"""Transport (ipc, tcp or remote) and the routing id the client has there."""
 
 
 class Authenticator:
-    """A ZAP handler (ZeroMQ RFC 27) in the daemon's own loop: per domain, one public key is let in, nobody else."""
+    """A ZAP handler (ZeroMQ RFC 27) in the daemon's own loop: per domain, the listed public keys are let in."""
 
-    def __init__(self, context: zmq.Context[Any], keys_by_domain: dict[bytes, bytes]) -> None:
+    def __init__(self, context: zmq.Context[Any], keys_by_domain: dict[bytes, set[bytes]]) -> None:
         """Keys are Z85. Must exist before the guarded sockets are bound."""
-        self._raw_keys = {domain: z85.decode(key) for domain, key in keys_by_domain.items() if key}
+        self._raw_keys = {domain: {z85.decode(key) for key in keys if key} for domain, keys in keys_by_domain.items()}
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.bind(ZAP_ENDPOINT)
@@ -42,8 +43,8 @@ class Authenticator:
             frames = self.socket.recv_multipart()
             envelope, question = frames[: frames.index(b"") + 1], frames[frames.index(b"") + 1 :]
             zap_version, request_id, domain, _address, _identity, mechanism, *credentials = question
-            known = self._raw_keys.get(domain)
-            welcome = mechanism == b"CURVE" and known is not None and credentials == [known]
+            known = self._raw_keys.get(domain, set())
+            welcome = mechanism == b"CURVE" and len(credentials) == 1 and credentials[0] in known
             status = [b"200", b"OK"] if welcome else [b"400", b"unknown key"]
             self.socket.send_multipart([*envelope, zap_version, request_id, *status, b"", b""])
 
@@ -57,14 +58,15 @@ class ClientSockets:
         ipc: IpcDir | None,
         server_key: tuple[bytes, bytes],
         max_frame_bytes: int,
+        listen: str,
     ) -> None:
-        """``ipc`` None leaves TCP alone. The context's Authenticator must exist already."""
+        """``ipc`` None leaves TCP alone; ``listen`` is a further endpoint, for other machines.
+
+        The context's Authenticator must exist already. Raises RequestError when ``listen`` cannot be bound.
+        """
         self._context = context
         self._max_frame_bytes = max_frame_bytes
-        tcp = self._router()
-        tcp.curve_server = True
-        tcp.curve_publickey, tcp.curve_secretkey = server_key
-        tcp.zap_domain = b"client"
+        tcp = self._guarded_router(server_key, b"client")
         port = tcp.bind_to_random_port("tcp://127.0.0.1")
         self.tcp_endpoint = f"tcp://127.0.0.1:{port}"
         self.ipc_endpoint = ipc.endpoint("daemon.sock") if ipc else ""
@@ -72,6 +74,9 @@ class ClientSockets:
         if self.ipc_endpoint:
             self._sockets["ipc"] = self._router()
             self._sockets["ipc"].bind(self.ipc_endpoint)
+        if listen:
+            self._sockets["remote"] = self._guarded_router(server_key, b"remote")
+            self._bind_remote(listen)
 
     def all(self) -> list[zmq.Socket[bytes]]:
         """Return the sockets, to be polled."""
@@ -101,6 +106,19 @@ class ClientSockets:
         """Close, giving what is under way a moment to leave."""
         for socket in self._sockets.values():
             socket.close()
+
+    def _bind_remote(self, listen: str) -> None:
+        try:
+            self._sockets["remote"].bind(listen)
+        except zmq.ZMQError as error:
+            raise RequestError(f"cannot listen on {listen}: {error}", field="listen", value=listen) from error
+
+    def _guarded_router(self, server_key: tuple[bytes, bytes], domain: bytes) -> zmq.Socket[bytes]:
+        router = self._router()
+        router.curve_server = True
+        router.curve_publickey, router.curve_secretkey = server_key
+        router.zap_domain = domain
+        return router
 
     def _router(self) -> zmq.Socket[bytes]:
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)

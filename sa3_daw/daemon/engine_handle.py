@@ -24,7 +24,7 @@ from sa3_daw.errors import Sa3Error
 from sa3_daw.job import Job
 from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
 from sa3_daw.protocol.framing import Received, decode, encode
-from sa3_daw.protocol.messages import Cancel, Message, Ready, Shutdown
+from sa3_daw.protocol.messages import Cancel, LoadModel, Message, Ready, Shutdown, UnloadModel
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class RestartPolicy:
 
 
 class EngineHandle:
-    """At most one engine process. ``state`` is stopped, starting, idle or busy."""
+    """At most one engine process. ``state`` is stopped, starting, idle, busy or stopping."""
 
     def __init__(self, config: DaemonConfig, context: zmq.Context[Any], ipc: IpcDir | None) -> None:
         """``ipc`` None means loopback TCP with CURVE; the context's authenticator then has to know ``client_key``."""
@@ -78,9 +78,13 @@ class EngineHandle:
         self._not_before_seconds = 0.0
         self._num_started = 0
         self._start_failed = False
+        self._kill_reason = ""
+        self._stop_deadline = 0.0
         self.socket: zmq.Socket[bytes] | None = None
         self.state = "stopped"
         self.num_deaths = 0
+        self.heard_at = 0.0
+        """When the engine last said something, or was last given something to do."""
         self.policy = RestartPolicy()
 
     @property
@@ -123,19 +127,38 @@ class EngineHandle:
             self._start_failed = True
             return
         self.state = "starting"
+        self.heard_at = monotonic()
         log.info("engine: process %d starting", self._process.pid)
 
-    def died(self) -> bool:
-        """Look at the process; True once when it has ended unasked, or could not be started at all."""
+    def death(self) -> str:
+        """Look at the process; once after it has ended unasked, or could not be started at all, say how."""
         if self._start_failed:
             self._start_failed = False
             self._ended(was_ready=False)
-            return True
+            return "the engine could not be started"
+        if self.state == "stopping":
+            self._watch_stopping()
+            return ""
         if self._process is None or self._process.poll() is None:
-            return False
+            return ""
         log.error("engine: process %d ended unasked with code %s", self._process.pid, self._process.returncode)
+        reason = self._kill_reason or "the engine ended"
         self._ended(was_ready=self.state != "starting")
-        return True
+        return reason
+
+    def kill(self, reason: str) -> None:
+        """End a process that hangs; ``death`` will tell the reason."""
+        if self._process is not None and not self._kill_reason:
+            log.error("engine: process %d killed: %s", self._process.pid, reason)
+            self._kill_reason = f"the engine was ended because {reason}"
+            self._process.kill()
+
+    def retire(self, grace_seconds: float) -> None:
+        """Ask the idle engine to end, without waiting for it: its memory goes back to the system."""
+        assert self.state == "idle"
+        self._send(Shutdown(), "")
+        self.state = "stopping"
+        self._stop_deadline = monotonic() + grace_seconds
 
     def receive(self) -> Iterator[Received]:
         """Yield the messages that have arrived; ``ready`` only changes the state."""
@@ -147,24 +170,26 @@ class EngineHandle:
                 continue
             if received is None:
                 continue
+            self.heard_at = monotonic()
             if isinstance(received.message, Ready):
                 self.state = "idle"
                 log.info("engine: process %d ready", received.message.pid)
             else:
                 yield received
 
-    def run(self, job: Job) -> None:
-        """Give the idle engine a job."""
+    def give(self, task: Job | LoadModel | UnloadModel) -> None:
+        """Give the idle engine something to do."""
         assert self.state == "idle"
         self.state = "busy"
-        self._send(job, job.job_id)
+        self.heard_at = monotonic()
+        self._send(task, task.job_id if isinstance(task, Job) else "")
 
     def cancel(self, job_id: str) -> None:
         """Ask the engine to stop a job; it answers with the job's last event."""
         self._send(Cancel(), job_id)
 
-    def job_ended(self) -> None:
-        """The job's last event has come."""
+    def task_ended(self) -> None:
+        """The last word on what it was given has come."""
         self.state = "idle"
 
     def stop(self, grace_seconds: float) -> None:
@@ -203,12 +228,22 @@ class EngineHandle:
         self._not_before_seconds = monotonic() + self.policy.delay_seconds
         self._close()
 
+    def _watch_stopping(self) -> None:
+        """Close once the process has ended; kill it when it takes too long."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            log.info("engine: process %d has ended as asked", self._process.pid)
+            self._close()
+        elif monotonic() > self._stop_deadline:
+            self._process.kill()
+
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
         if self.socket is not None:
             self.socket.close()
         self._process = self.socket = None
+        self._kill_reason = ""
         self.state = "stopped"
 
 

@@ -26,11 +26,20 @@ class Forecast:
 
         None while a model among them has not finished a job yet.
         """
-        expected = [self._seconds(job) for job in jobs]
-        known = [seconds for seconds in expected if seconds is not None]
-        if len(known) < len(expected):
-            return None
-        return round(max(0.0, known[0] - spent_seconds) + sum(known[1:]), 3)
+        return self.etas_seconds(jobs, spent_seconds)[-1]
+
+    def etas_seconds(self, jobs: Sequence[Job], spent_seconds: float) -> list[float | None]:
+        """Return the same for each of ``jobs``, which run one after the other."""
+        etas: list[float | None] = []
+        total: float | None = 0.0
+        for index, job in enumerate(jobs):
+            seconds = self._seconds(job)
+            if seconds is None or total is None:
+                total = None
+            else:
+                total += seconds if index else max(0.0, seconds - spent_seconds)
+            etas.append(None if total is None else round(total, 3))
+        return etas
 
     def _seconds(self, job: Job) -> float | None:
         rate = self._seconds_per_unit.get(job.model)
@@ -38,4 +47,4 @@ class Forecast:
 
 
 def _units(job: Job) -> float:
-    return job.num_samples / job.sample_rate * job.steps
+    return job.num_samples / job.sample_rate * job.steps * job.num_variations * job.best_of

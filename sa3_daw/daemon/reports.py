@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from sa3_daw import __version__
+from sa3_daw.adapter_files import list_adapters
 from sa3_daw.catalogue import list_models
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.admission import limits
-from sa3_daw.daemon.scheduler import Scheduler, Ticket
-from sa3_daw.protocol.messages import REQUESTS, HelloReply, JobStatus, ModelInfo, Progress
+from sa3_daw.protocol.messages import (
+    REQUESTS,
+    AdapterInfo,
+    HelloReply,
+    ModelInfo,
+    ResidentModel,
+    StatusReply,
+)
 from sa3_daw.protocol.version import PROTOCOL_VERSION
 
-NO_PROGRESS = Progress("", 0, 0)
+if TYPE_CHECKING:
+    from sa3_daw.daemon.engine_room import EngineRoom
+    from sa3_daw.daemon.jobs import Jobs
 
 
-def hello_reply(config: DaemonConfig) -> HelloReply:
-    """Return the daemon's version, verbs, models and limits."""
+def hello_reply(config: DaemonConfig, resident: tuple[ResidentModel, ...]) -> HelloReply:
+    """Return the daemon's version, verbs, models, adapters and limits."""
+    precisions = {model.name: model.precision for model in resident}
     models = tuple(
         ModelInfo(
             name=entry.name,
@@ -24,33 +38,41 @@ def hello_reply(config: DaemonConfig) -> HelloReply:
             max_num_samples=entry.spec.max_num_samples,
             default_steps=entry.spec.default_steps,
             default_guidance_scale=entry.spec.default_guidance_scale,
+            default_sampler=entry.spec.sampler,
+            samplers=entry.spec.samplers,
+            headroom_seconds=entry.spec.headroom_seconds,
+            precision=precisions.get(entry.name, config.precision),
         )
         for entry in list_models(config)
     )
-    return HelloReply(PROTOCOL_VERSION, __version__, os.getpid(), tuple(REQUESTS), models, limits(config))
+    found = list_adapters(config.adapters_dir)
+    adapters = tuple(AdapterInfo(entry.name, entry.base_model, entry.kind) for entry in found)
+    return HelloReply(PROTOCOL_VERSION, __version__, os.getpid(), tuple(REQUESTS), models, limits(config), adapters)
 
 
-def all_jobs(scheduler: Scheduler, progress: Progress, delivering: list[Ticket]) -> tuple[JobStatus, ...]:
-    """Return every live job, in the order in which they run; ``progress`` is the running one's."""
-    running = [scheduler.running] if scheduler.running else []
-    queued = enumerate(scheduler.queued_in_order(), len(running))
-    return (
-        *(job_status(ticket, "delivering", 0, NO_PROGRESS) for ticket in delivering),
-        *(job_status(ticket, "running", 0, progress) for ticket in running),
-        *(job_status(ticket, "queued", position, NO_PROGRESS) for position, ticket in queued),
+def status_reply(jobs: Jobs, room: EngineRoom, started_at: float) -> StatusReply:
+    """Return the daemon's state at this moment."""
+    num_ended = jobs.statistics.num_ended
+    return StatusReply(
+        pid=os.getpid(),
+        uptime_seconds=round(monotonic() - started_at, 3),
+        num_finished=num_ended["finished"],
+        num_failed=num_ended["failed"],
+        num_cancelled=num_ended["cancelled"],
+        engine=room.status(resident_bytes(room.handle.pid)),
+        jobs=jobs.status(),
+        num_bytes=resident_bytes(os.getpid()),
+        store=jobs.takes.status(),
+        stages=jobs.statistics.stages(),
+        ended=tuple(jobs.statistics.latest),
     )
 
 
-def job_status(ticket: Ticket, state: str, position: int, progress: Progress) -> JobStatus:
-    """Return one line of the list."""
-    return JobStatus(
-        job_id=ticket.job.job_id,
-        state=state,
-        position=position,
-        model=ticket.job.model,
-        num_samples=ticket.job.num_samples,
-        sample_rate=ticket.job.sample_rate,
-        stage=progress.stage,
-        step=progress.step,
-        num_steps=progress.num_steps,
-    )
+def resident_bytes(pid: int) -> int:
+    """Return a process's resident memory; 0 where the system does not tell cheaply."""
+    if sys.platform != "linux" or not pid:
+        return 0
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -1,6 +1,6 @@
-"""The engine process: takes one job at a time from its daemon, runs it, reports. Knows no client and no queue.
+"""The engine process: takes one task at a time from its daemon, does it, reports. Knows no client and no queue.
 
-``serve_jobs`` is the loop; what runs a job is handed in, so that other engines can speak the same link.
+``serve`` is the loop; what runs jobs and holds models is handed in, so that other engines can speak the same link.
 The process ends with its daemon, however that ends.
 """
 
@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
@@ -31,16 +31,41 @@ from sa3_daw.protocol.messages import (
     Cancelled,
     Failed,
     Finished,
+    LoadModel,
+    LoadModelReply,
     Made,
     Message,
     Progress,
     Ready,
+    Rejected,
+    Residency,
+    ResidentModel,
     Shutdown,
+    UnloadModel,
+    UnloadModelReply,
 )
 
 log = logging.getLogger("sa3_daw.engine")
 
-RunJob = Callable[[Job], Iterator[Event]]
+
+class Engine(Protocol):
+    """What does the work."""
+
+    def run(self, job: Job) -> Iterator[Event]:
+        """Run a job; closing the iterator cancels it."""
+        ...
+
+    def load(self, name: str, keep_alive_seconds: float) -> None:
+        """Make a model resident and keep it so for at least that long."""
+        ...
+
+    def unload(self, name: str) -> None:
+        """Free a model's memory, if it is resident."""
+        ...
+
+    def models(self) -> tuple[ResidentModel, ...]:
+        """Return the models in memory."""
+        ...
 
 
 class Link:
@@ -95,23 +120,30 @@ def _end_with_daemon() -> None:
     os._exit(1)
 
 
-def serve_jobs(link: Link, run_job: RunJob) -> None:
-    """Take jobs until the daemon says shutdown."""
+def serve(link: Link, engine: Engine) -> None:
+    """Do what the daemon asks until it says shutdown."""
     link.send(Ready(os.getpid()))
-    while True:
+    told: tuple[ResidentModel, ...] = ()
+    goes_on = True
+    while goes_on:
+        if engine.models() != told:
+            told = engine.models()
+            link.send(Residency(told))
         received = link.receive(wait=True)
         assert received is not None
         message, _ = received
         if isinstance(message, Shutdown):
             return
-        if isinstance(message, Job) and not serve_one(link, message, run_job):
-            return
+        if isinstance(message, Job):
+            goes_on = serve_job(link, message, engine)
+        elif isinstance(message, LoadModel | UnloadModel):
+            link.send(obey(message, engine))
 
 
-def serve_one(link: Link, job: Job, run_job: RunJob) -> bool:
+def serve_job(link: Link, job: Job, engine: Engine) -> bool:
     """Run one job and report it to its end. Returns False when the daemon said shutdown meanwhile."""
     try:
-        with closing(run_job(job)) as events:  # type: ignore[type-var]
+        with closing(engine.run(job)) as events:  # type: ignore[type-var]
             for event in events:
                 link.send(*wire_event(event, job.job_id))
                 if isinstance(event, RunFinished):
@@ -127,12 +159,28 @@ def serve_one(link: Link, job: Job, run_job: RunJob) -> bool:
         link.send(failed(out_of_memory(job, error)), job.job_id)
     except Exception as error:
         log.exception("job %s failed", job.job_id)
-        if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+        if is_out_of_memory(error):
             link.send(failed(out_of_memory(job, error)), job.job_id)
         else:
             reason = f"{type(error).__name__}: {error}"
             link.send(failed(EngineError(f"the engine could not finish the job: {reason:.500}")), job.job_id)
     return True
+
+
+def obey(order: LoadModel | UnloadModel, engine: Engine) -> LoadModelReply | UnloadModelReply | Rejected:
+    """Load or unload a model and return the answer."""
+    try:
+        if isinstance(order, UnloadModel):
+            engine.unload(order.model)
+            return UnloadModelReply(engine.models())
+        engine.load(order.model, order.keep_alive_seconds)
+        return LoadModelReply(engine.models())
+    except Sa3Error as error:
+        return Rejected(error.code, error.message, error.field, error.value, error.allowed)
+    except Exception as error:
+        log.exception("model %s cannot be loaded", order.model)
+        code = OutOfMemory.code if is_out_of_memory(error) else EngineError.code
+        return Rejected(code, f"model {order.model!r} cannot be loaded: {error!s:.500}", "model", order.model)
 
 
 def pending_order(link: Link, job_id: str) -> Cancel | Shutdown | None:
@@ -163,6 +211,11 @@ def failed(error: Sa3Error) -> Failed:
     return Failed(error.code, error.message, error.field, error.value, error.allowed)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell torch's errors for want of memory, which have no class of their own on the CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+
+
 def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:
     """Return the error for a job that needs more memory than there is."""
     return OutOfMemory(
@@ -177,11 +230,11 @@ def main() -> int:
     config = config_from_plain(settings["config"])
     link = Link(settings)
     # Here and not above: torch takes seconds, and engines that need none share this module.
-    from sa3_daw.engine.residency import Residency
+    from sa3_daw.engine.residency import Residents
 
-    residency = Residency(config)
-    residency.preload()
-    serve_jobs(link, residency.run)
+    residents = Residents(config)
+    residents.preload()
+    serve(link, residents)
     link.close()
     return 0
 

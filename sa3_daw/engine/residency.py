@@ -1,11 +1,17 @@
-"""Models kept in memory from first use on, and a job run with its model. Knows no socket."""
+"""Which models are in memory: loaded at first use, the one used longest ago unloaded for room. Knows no socket."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
 
 import torch
+from torch import nn
 
 from sa3_daw.catalogue import find_model
 from sa3_daw.config import DaemonConfig
@@ -13,36 +19,107 @@ from sa3_daw.errors import Sa3Error
 from sa3_daw.generation.events import Event, Progress
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
+from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job
+from sa3_daw.protocol.messages import ResidentModel
 
 log = logging.getLogger(__name__)
 
 
-class Residency:
-    """Loaded models by name."""
+@dataclass
+class Resident:
+    """One model in memory."""
+
+    model: LoadedModel
+    info: ResidentModel
+    used_at: float
+    keep_until: float
+
+
+class Residents:
+    """Loaded models by name, and jobs run with them."""
 
     def __init__(self, config: DaemonConfig) -> None:
         torch.set_num_threads(config.engine_threads)
         self._config = config
-        self._loaded: dict[str, LoadedModel] = {}
+        self._store = SourceStore(config.data_dir)
+        self._residents: dict[str, Resident] = {}
 
     def preload(self) -> None:
         """Load the configured model, if any. What is wrong with it is told to the first job that wants it."""
         if not self._config.preload:
             return
         try:
-            self._load(self._config.preload)
+            self._resident(self._config.preload)
         except Sa3Error as error:
             log.error("cannot preload %r: %s", self._config.preload, error.message)
 
     def run(self, job: Job) -> Iterator[Event]:
         """Run a job, loading its model first when it is not resident; closing the iterator cancels."""
-        if job.model not in self._loaded:
+        if job.model not in self._residents:
             yield Progress("loading", 0, 1)
-            self._load(job.model)
+            self._resident(job.model)
             yield Progress("loading", 1, 1)
-        yield from run(job, self._loaded[job.model])
+        resident = self._resident(job.model)
+        try:
+            yield from run(job, resident.model, self._store)
+        finally:
+            resident.used_at = monotonic()
 
-    def _load(self, name: str) -> None:
-        self._loaded[name] = load_model(find_model(name, self._config).directory, name)
-        log.info("model %r is loaded", name)
+    def load(self, name: str, keep_alive_seconds: float) -> None:
+        """Make a model resident and keep it so for at least that long."""
+        resident = self._resident(name)
+        resident.keep_until = max(resident.keep_until, monotonic() + keep_alive_seconds)
+
+    def unload(self, name: str) -> None:
+        """Free a model's memory, if it is resident."""
+        if self._residents.pop(name, None) is not None:
+            log.info("model %r is unloaded", name)
+            give_memory_back()
+
+    def models(self) -> tuple[ResidentModel, ...]:
+        """Return the models in memory, the one used last at the end."""
+        return tuple(each.info for each in sorted(self._residents.values(), key=lambda each: each.used_at))
+
+    def _resident(self, name: str) -> Resident:
+        """Return a model, loaded if need be."""
+        found = self._residents.get(name)
+        if found is None:
+            entry = find_model(name, self._config)
+            self._make_room(sum(path.stat().st_size for path in entry.directory.glob("*.safetensors")))
+            model = load_model(entry.directory, name, self._config.adapters_dir)
+            info = ResidentModel(name, "cpu", "fp32", num_weight_bytes(model))
+            found = Resident(model, info, monotonic(), 0.0)
+            self._residents[name] = found
+            log.info("model %r is loaded: %d bytes", name, info.num_bytes)
+        found.used_at = monotonic()
+        return found
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Unload models until as many bytes fit the budget; those that are to be kept stay."""
+        budget, now = self._config.memory_budget_mb << 20, monotonic()
+        by_age = sorted(self._residents, key=lambda name: self._residents[name].used_at)
+        for name in by_age:
+            used = sum(each.info.num_bytes for each in self._residents.values())
+            if not budget or used + num_bytes <= budget:
+                return
+            if self._residents[name].keep_until < now:
+                self.unload(name)
+
+
+def num_weight_bytes(model: LoadedModel) -> int:
+    """Return the memory that a model's parts take."""
+    modules = [part for part in vars(model).values() if isinstance(part, nn.Module)]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the device and to the system, which glibc does not do by itself."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

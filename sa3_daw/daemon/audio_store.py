@@ -1,0 +1,230 @@
+"""Stored audio by content address: uploads arrive piece by piece, finished files are read. Knows no take and no job.
+
+Only files below ``data_dir/audio`` and ``data_dir/incoming`` are opened, under names made here from checked hashes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS, audio_path
+from sa3_daw.daemon.client_sockets import Address
+from sa3_daw.daemon.job_checks import ADDRESS, ADDRESS_WORDS, MAX_CLIP_SECONDS, SAMPLE_RATES
+from sa3_daw.daemon.spool import AudioSpool, read_piece
+from sa3_daw.errors import LimitExceeded, RequestError, invalid
+from sa3_daw.protocol.messages import GetAudio, GetAudioReply, HasAudioReply, PutAudio, PutAudioReply
+
+log = logging.getLogger(__name__)
+
+MAX_AUDIO_SAMPLES = MAX_CLIP_SECONDS * max(SAMPLE_RATES)
+MAX_PIECE_SAMPLES = (1 << 20) // BYTES_PER_FRAME
+MAX_UPLOADS = 16
+"""Under way at one time, over all clients."""
+UPLOAD_PATIENCE_SECONDS = 60.0
+"""An upload whose next piece takes longer is dropped when room is needed."""
+SPARE_DISK_BYTES = 64 << 20
+
+
+@dataclass
+class Upload:
+    """One source on its way in."""
+
+    spool: AudioSpool
+    touched: float
+
+
+class AudioStore:
+    """Audio files of one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._uploads: dict[tuple[Address, str], Upload] = {}
+        self._num_files = 0
+        self.num_bytes = 0
+        """What finished audio and its latents use on disk, as far as it was seen."""
+
+    def open(self) -> None:
+        """Clear away what an earlier daemon left half done, and measure the rest."""
+        shutil.rmtree(self._data_dir / "incoming", ignore_errors=True)
+        self.num_bytes = sum(size for _, size, _ in self.files())
+
+    def files(self) -> Iterator[tuple[str, int, float]]:
+        """Yield address, bytes (with its latents') and time of last change of every stored audio."""
+        latents: dict[str, int] = {}
+        for entry in _entries(self._data_dir / "latents"):
+            address = entry.name.partition(".")[0]
+            latents[address] = latents.get(address, 0) + entry.stat().st_size
+        for entry in _entries(self._data_dir / "audio"):
+            address = entry.name.partition(".")[0]
+            yield address, entry.stat().st_size + latents.get(address, 0), entry.stat().st_mtime
+
+    def num_samples(self, audio: str) -> int:
+        """Return the length of stored audio; 0 when it is not stored. Raises InvalidField on what is no address."""
+        if not ADDRESS.fullmatch(audio):
+            raise invalid("audio", audio, ADDRESS_WORDS)
+        path = self.path(audio)
+        return path.stat().st_size // BYTES_PER_FRAME if path.is_file() else 0
+
+    def path(self, audio: str) -> Path:
+        """Return the file of an address that was checked."""
+        return audio_path(self._data_dir, audio)
+
+    def has(self, audio: str) -> HasAudioReply:
+        """Answer ``has_audio``."""
+        num_samples = self.num_samples(audio)
+        return HasAudioReply(num_samples > 0, num_samples)
+
+    def get(self, request: GetAudio) -> tuple[GetAudioReply, bytes]:
+        """Answer ``get_audio``."""
+        total = self.num_samples(request.audio)
+        if not total:
+            raise invalid("audio", request.audio, "the address of stored audio")
+        if not 0 <= request.start_sample < total:
+            raise invalid("start_sample", request.start_sample, f"0 to {total - 1}")
+        if not 1 <= request.num_samples <= MAX_PIECE_SAMPLES:
+            raise invalid("num_samples", request.num_samples, f"1 to {MAX_PIECE_SAMPLES}")
+        count = min(request.num_samples, total - request.start_sample)
+        planar = read_piece(self.path(request.audio), total, request.start_sample, count)
+        return GetAudioReply(request.audio, request.start_sample, count, total, NUM_CHANNELS), planar
+
+    def put(self, client: Address, request: PutAudio, buffers: tuple[bytes, ...]) -> PutAudioReply:
+        """Take one piece of an upload. Raises RequestError subclasses; a bad piece ends its upload."""
+        stored = self.num_samples(request.audio)
+        if stored:
+            return PutAudioReply(request.audio, stored, True)
+        key = (client, request.audio)
+        try:
+            self._check_piece(request, buffers)
+            upload = self._uploads.get(key) or self._begin(key, request.num_samples)
+            reply = self._take_piece(upload, request, buffers[0])
+        except RequestError:
+            self._drop(key)
+            raise
+        if reply.complete:
+            del self._uploads[key]
+        return reply
+
+    def spool(self, name: str, num_samples: int) -> AudioSpool:
+        """Return a spool for audio that is made here; ``name`` is ours."""
+        return AudioSpool(self._data_dir / "incoming" / f"{name}.part", num_samples)
+
+    def keep(self, spool: AudioSpool, expected: str = "") -> str:
+        """Store a spool's whole audio and return its address. Raises OSError, or InvalidField on another address."""
+        address = spool.address()
+        if expected and address != expected:
+            raise invalid("audio", expected, f"the SHA-256 of what was sent, {address}")
+        path = self.path(address)
+        known = path.is_file()
+        spool.move_to(path)
+        self.num_bytes += 0 if known else spool.num_samples * BYTES_PER_FRAME
+        return address
+
+    def remove(self, audio: str) -> int:
+        """Delete audio and its latents; return the bytes freed."""
+        latents = (self._data_dir / "latents" / audio[:2]).glob(f"{audio}.*")
+        freed = 0
+        for path in (self.path(audio), *latents):
+            try:
+                num_bytes = path.stat().st_size
+                path.unlink()
+                freed += num_bytes
+            except OSError as error:
+                log.warning("%s is not deleted: %s", path, error)
+        self.num_bytes = max(0, self.num_bytes - freed)
+        return freed
+
+    def clients_sending(self) -> set[Address]:
+        """Return the clients with an upload under way."""
+        return {client for client, _ in self._uploads}
+
+    def client_gone(self, client: Address) -> None:
+        """Drop a client's uploads."""
+        for key in [key for key in self._uploads if key[0] == client]:
+            self._drop(key)
+
+    def _check_piece(self, request: PutAudio, buffers: tuple[bytes, ...]) -> None:
+        if not 1 <= request.num_samples <= MAX_AUDIO_SAMPLES:
+            raise invalid("num_samples", request.num_samples, f"1 to {MAX_AUDIO_SAMPLES}")
+        if not 1 <= request.chunk_num_samples <= MAX_PIECE_SAMPLES:
+            raise invalid("chunk_num_samples", request.chunk_num_samples, f"1 to {MAX_PIECE_SAMPLES}")
+        sizes = [len(buffer) for buffer in buffers]
+        if sizes != [request.chunk_num_samples * BYTES_PER_FRAME]:
+            expected = f"one buffer of {request.chunk_num_samples * BYTES_PER_FRAME} bytes"
+            raise invalid("chunk_num_samples", f"{len(sizes)} buffers of {sizes[:4]} bytes", expected)
+
+    def _begin(self, key: tuple[Address, str], num_samples: int) -> Upload:
+        """Start an upload, if there is room for it."""
+        now = monotonic()
+        for old in [old for old, upload in self._uploads.items() if now - upload.touched > UPLOAD_PATIENCE_SECONDS]:
+            self._drop(old)
+        if len(self._uploads) >= MAX_UPLOADS:
+            allowed = f"at most {MAX_UPLOADS} uploads at one time"
+            raise LimitExceeded(f"too many uploads; {allowed}", field="audio", value=key[1], allowed=allowed)
+        self._check_disk(num_samples * BYTES_PER_FRAME)
+        self._num_files += 1
+        upload = Upload(self.spool(f"upload-{self._num_files}", num_samples), now)
+        self._uploads[key] = upload
+        return upload
+
+    def _take_piece(self, upload: Upload, request: PutAudio, planar: bytes) -> PutAudioReply:
+        spool = upload.spool
+        upload.touched = monotonic()
+        if request.num_samples != spool.num_samples:
+            raise invalid("num_samples", request.num_samples, f"{spool.num_samples}, as in the pieces before")
+        if request.start_sample != spool.num_written:
+            raise invalid("start_sample", request.start_sample, f"{spool.num_written}, where the piece before ended")
+        if spool.num_written + request.chunk_num_samples > spool.num_samples:
+            raise invalid(
+                "chunk_num_samples", request.chunk_num_samples, f"{spool.num_samples - spool.num_written} left"
+            )
+        spool.write(planar)
+        if spool.problem:
+            raise storage_error(spool.problem)
+        if spool.num_written < spool.num_samples:
+            return PutAudioReply(request.audio, spool.num_written, False)
+        try:
+            address = self.keep(spool, request.audio)
+        except OSError as error:
+            raise storage_error(str(error)) from error
+        return PutAudioReply(address, spool.num_samples, True)
+
+    def _check_disk(self, num_bytes: int) -> None:
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._data_dir).free
+        except OSError as error:
+            raise storage_error(str(error)) from error
+        if free < num_bytes + SPARE_DISK_BYTES:
+            allowed = f"at most {max(0, free - SPARE_DISK_BYTES)} bytes, the disk's free space"
+            raise LimitExceeded(
+                f"audio of {num_bytes} bytes does not fit; {allowed}",
+                field="num_samples",
+                value=f"{num_bytes} bytes",
+                allowed=allowed,
+            )
+
+    def _drop(self, key: tuple[Address, str]) -> None:
+        upload = self._uploads.pop(key, None)
+        if upload is not None:
+            upload.spool.drop()
+
+
+def storage_error(reason: str) -> RequestError:
+    """Return the error for a data folder that takes nothing."""
+    return RequestError(f"nothing can be stored: {reason}", field="data_dir", allowed="a folder that can be written to")
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield the finished files two levels down."""
+    try:
+        parents = [entry for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        for parent in parents:
+            yield from (entry for entry in os.scandir(parent) if not entry.name.endswith(".part"))
+    except OSError:
+        return

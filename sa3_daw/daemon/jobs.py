@@ -1,0 +1,410 @@
+"""Every live job from its acceptance to its last event, and the clients that follow it. Knows no socket.
+
+Admission has been passed; what runs next is the scheduler's matter, what the engine does the engine room's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+
+from sa3_daw.config import DaemonConfig
+from sa3_daw.daemon import admission
+from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.client_sockets import Address
+from sa3_daw.daemon.delivery import Delivery, Entry, Frames, JobLog
+from sa3_daw.daemon.engine_room import EngineRoom
+from sa3_daw.daemon.forecast import Forecast
+from sa3_daw.daemon.journal import Journal
+from sa3_daw.daemon.recorder import Recorder, replay
+from sa3_daw.daemon.scheduler import Scheduler, Ticket
+from sa3_daw.daemon.statistics import Statistics
+from sa3_daw.daemon.takes import TakeStore, same_content
+from sa3_daw.errors import EngineDead, EngineError, invalid
+from sa3_daw.job import Job
+from sa3_daw.protocol import messages as msg
+from sa3_daw.protocol.framing import Received
+
+log = logging.getLogger(__name__)
+
+NO_PROGRESS = msg.Progress("", 0, 0)
+Send = Callable[[Address, Frames], bool]
+
+
+class LiveJob:
+    """One job that has not ended for everybody yet."""
+
+    def __init__(self, ticket: Ticket, recorder: Recorder | None) -> None:
+        """``recorder`` None: its stored result is replayed."""
+        self.ticket = ticket
+        self.recorder = recorder
+        self.log = JobLog()
+        self.deliveries: dict[Address, Delivery] = {}
+        self.progress = NO_PROGRESS
+        self.is_computed = False
+        self.is_cancelled = False
+        self.gives_way = False
+        self.accepted_at = monotonic()
+        self.started_at = self.computed_at = 0.0
+        self.timings_seconds: dict[str, float] = {}
+
+    @property
+    def job(self) -> Job:
+        """What was asked."""
+        return self.ticket.job
+
+    def end(self, last: msg.Finished | msg.Failed | msg.Cancelled) -> msg.JobEnd:
+        """Return what is remembered of it."""
+        outcome = {msg.Finished: "finished", msg.Failed: "failed", msg.Cancelled: "cancelled"}[type(last)]
+        now = monotonic()
+        started = self.started_at or now
+        return msg.JobEnd(
+            job_id=self.job.job_id,
+            outcome=outcome,
+            code=last.code if isinstance(last, msg.Failed) else "",
+            model=self.job.model,
+            num_samples=self.job.num_samples,
+            sample_rate=self.job.sample_rate,
+            waited_seconds=round(started - self.accepted_at, 3),
+            ran_seconds=round((self.computed_at or now) - started, 3),
+            timings_seconds=self.timings_seconds,
+        )
+
+
+class Jobs:
+    """All live jobs. Job ids are global: a job belongs to whoever names it."""
+
+    def __init__(self, config: DaemonConfig, room: EngineRoom, send: Send, audio: AudioStore, journal: Journal) -> None:
+        self._config = config
+        self._room = room
+        self._send = send
+        self._audio = audio
+        self._journal = journal
+        self._live: dict[str, LiveJob] = {}
+        self._forecast = Forecast()
+        self._told_loading: Ticket | None = None
+        self.scheduler = Scheduler(config.max_queued_jobs)
+        self.statistics = Statistics()
+        self.takes = TakeStore(config, audio, self._audio_in_use)
+
+    def open(self) -> None:
+        """Open the store; jobs that an earlier daemon left unfinished are failed."""
+        self.takes.open()
+        for job in self._journal.unfinished():
+            log.warning("job %s failed: the daemon before this one died", job.job_id)
+            self._remember(LiveJob(Ticket(("", b""), job), None).end(msg.Failed(EngineDead.code, "")))
+
+    # What clients want
+
+    def submit(self, client: Address, header: msg.Header, job: Job) -> None:
+        """Queue an admitted job, or join it to a live one, or to a stored result, of the same id and content."""
+        live = self._live.get(job.job_id)
+        if live is not None:
+            if not same_content(live.job, job):
+                raise invalid("job_id", job.job_id, "an id that no live job has with other content")
+            self._follow(live, client, header, replayed=live.recorder is None)
+            return
+        stored = self.takes.result_of(job)
+        if stored:
+            live = LiveJob(Ticket(client, job), None)
+            self._live[job.job_id] = live
+            for entry in replay(self._audio, stored):
+                live.log.add(entry)
+            made = stored[0].made
+            live.log.add(Entry(msg.Finished(made.num_samples, made.peak_db, made.rms_db)))
+            live.is_computed = True
+            log.info("job %s replayed from %d takes", job.job_id, len(stored))
+            self._follow(live, client, header, replayed=True)
+            return
+        ticket = Ticket(client, job)
+        self.scheduler.submit(ticket)
+        live = LiveJob(ticket, Recorder(job, self._audio, self.takes))
+        self._live[job.job_id] = live
+        self._journal.accepted(job)
+        log.info("job %s accepted: %s, %d samples at %d Hz", job.job_id, job.model, job.num_samples, job.sample_rate)
+        self._follow(live, client, header, replayed=False)
+        if self._room.is_hopeless:
+            self._fail_waiting()
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job wherever it is; False when it is not live."""
+        live = self._live.get(job_id)
+        if live is None:
+            return False
+        live.is_cancelled = True
+        if live.ticket is self.scheduler.running:
+            self._room.cancel()
+        else:
+            if not live.is_computed:
+                self.scheduler.remove(live.ticket)
+            self._close(live, msg.Cancelled())
+        return True
+
+    def grant(self, client: Address, job_id: str, num_chunks: int) -> None:
+        """Take a client's credit for more chunks of a job."""
+        live = self._live.get(job_id)
+        if live is not None and client in live.deliveries:
+            live.deliveries[client].grant(num_chunks)
+            self._deliver(live)
+
+    def is_live(self, job_id: str) -> bool:
+        """Tell whether a job of that id lives."""
+        return job_id in self._live
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the engine has or gets something to do."""
+        return self.scheduler.running is not None or self.scheduler.num_queued > 0
+
+    def clients_waiting(self) -> set[Address]:
+        """Return the clients that follow live jobs."""
+        return {client for live in self._live.values() for client in live.deliveries}
+
+    def client_gone(self, client: Address) -> None:
+        """Cancel what nobody else follows and nobody wants to be finished anyway."""
+        for live in [live for live in self._live.values() if client in live.deliveries]:
+            del live.deliveries[client]
+            if live.deliveries:
+                continue
+            if live.is_computed:
+                self._close_when_delivered(live)
+            elif not live.job.durable and not live.is_cancelled:
+                log.info("job %s cancelled: its client is gone", live.job.job_id)
+                self.cancel(live.job.job_id)
+
+    # What the engine does
+
+    def move_on(self) -> None:
+        """Give the engine its next job, or let the running one give way to a more urgent one."""
+        if self.scheduler.running is not None:
+            self._preempt()
+        elif self.scheduler.num_queued:
+            if not self._room.make_ready():
+                self._announce_loading()
+                return
+            ticket = self.scheduler.start_next()
+            assert ticket is not None
+            live = self._live[ticket.job.job_id]
+            live.started_at = live.started_at or monotonic()
+            live.progress = NO_PROGRESS
+            log.info("job %s runs", ticket.job.job_id)
+            self._room.run(ticket.job)
+
+    def engine_event(self, received: Received) -> None:
+        """Take one event of the running job."""
+        assert self.scheduler.running is not None
+        live = self._live[self.scheduler.running.job.job_id]
+        message = received.message
+        try:
+            if isinstance(message, msg.Progress):
+                live.progress = message
+                self._tell(live, replace(message, eta_seconds=self.eta_seconds(live.ticket)))
+            elif isinstance(message, msg.Audio):
+                self._audio_came(live, message, received.buffers[0] if received.buffers else b"")
+            elif isinstance(message, msg.Made):
+                self._variation_complete(live, message)
+            elif isinstance(message, msg.TERMINAL):
+                self._run_ended(live, message)
+        except EngineError as error:
+            self._room.break_off(error.message)
+
+    def engine_died(self, reason: str) -> None:
+        """The engine has ended: its job fails, or waits again when it was to give way; the queue stays."""
+        ticket = self.scheduler.running
+        if ticket is not None:
+            live = self._live[ticket.job.job_id]
+            if live.is_cancelled:
+                self._run_ended(live, msg.Cancelled())
+            elif live.gives_way:
+                self._step_back(live)
+            else:
+                error = self._room.dead(f"{reason} while job {ticket.job.job_id} ran")
+                self._run_ended(live, msg.Failed(error.code, error.message))
+        if self._room.handle.policy.hopeless:
+            self._fail_waiting()
+
+    def close(self) -> None:
+        """Cancel everything: the daemon ends."""
+        for live in list(self._live.values()):
+            self._close(live, msg.Cancelled())
+        self.takes.close()
+
+    # What there is to see
+
+    def eta_seconds(self, ticket: Ticket) -> float | None:
+        """Expected seconds until a queued or the running job is computed, None before anything is known."""
+        running = self.scheduler.running
+        ahead = [running] if ticket is running and running is not None else [*self.scheduler.ahead_of(ticket), ticket]
+        spent = monotonic() - self._live[running.job.job_id].started_at if running is not None else 0.0
+        return self._forecast.eta_seconds([each.job for each in ahead], spent)
+
+    def status(self) -> tuple[msg.JobStatus, ...]:
+        """Return every live job, in the order in which they run."""
+        running = self.scheduler.running
+        delivering = [live for live in self._live.values() if live.is_computed]
+        waiting = list(self.scheduler.queued_in_order())
+        order = [running, *waiting] if running is not None else waiting
+        spent = monotonic() - self._live[running.job.job_id].started_at if running is not None else 0.0
+        etas = self._forecast.etas_seconds([ticket.job for ticket in order], spent)
+        states = ["queued"] * len(order) if running is None else ["running", *["queued"] * len(waiting)]
+        return (
+            *(_job_status(live, "delivering", 0, None) for live in delivering),
+            *(
+                _job_status(self._live[ticket.job.job_id], state, position, eta)
+                for position, (ticket, state, eta) in enumerate(zip(order, states, etas, strict=True))
+            ),
+        )
+
+    # Within
+
+    def _follow(self, live: LiveJob, client: Address, header: msg.Header, *, replayed: bool) -> None:
+        """Let a client have the job's events, from the first on."""
+        delivery = Delivery(live.job.job_id, live.log, header.credit, admission.MAX_CREDIT)
+        live.deliveries[client] = delivery
+        is_queued = not live.is_computed and live.ticket is not self.scheduler.running
+        position = len(self.scheduler.ahead_of(live.ticket)) if is_queued else 0
+        eta_seconds = None if live.is_computed else self.eta_seconds(live.ticket)
+        accepted = admission.accepted(live.job, self._config, position, eta_seconds)
+        if self._send(client, delivery.tell(replace(accepted, replayed=replayed))):
+            self._deliver(live)
+        else:
+            self.client_gone(client)
+
+    def _tell(self, live: LiveJob, message: msg.Message) -> None:
+        """Send an event that waits for nothing to everybody who follows the job."""
+        for client, delivery in list(live.deliveries.items()):
+            if not self._send(client, delivery.tell(message)):
+                self.client_gone(client)
+
+    def _deliver(self, live: LiveJob) -> None:
+        """Send what each client has credit for."""
+        for client, delivery in list(live.deliveries.items()):
+            try:
+                if not all(self._send(client, frames) for frames in delivery.due()):
+                    self.client_gone(client)
+            except OSError as error:
+                log.error("job %s: its audio cannot be read back: %s", live.job.job_id, error)
+                self._close(live, msg.Failed(EngineError.code, f"the audio cannot be read back: {error}"))
+                return
+        live.log.settle()
+        self._close_when_delivered(live)
+
+    def _close_when_delivered(self, live: LiveJob) -> None:
+        live.deliveries = {client: each for client, each in live.deliveries.items() if not each.ended}
+        if live.is_computed and not live.deliveries and self._live.get(live.job.job_id) is live:
+            last = live.log.entries[-1].message
+            assert isinstance(last, msg.Finished)
+            del self._live[live.job.job_id]
+            self._ended(live, last)
+
+    def _close(self, live: LiveJob, last: msg.Failed | msg.Cancelled) -> None:
+        """End a job that has no good end: what it made so far is stored."""
+        if self._live.pop(live.job.job_id, None) is None:
+            return
+        self._tell(live, last)
+        if live.recorder is not None and not live.is_computed:
+            live.recorder.interrupt()
+        self._ended(live, last)
+
+    def _ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
+        if live.recorder is not None:
+            live.recorder.close()
+            self._remember(live.end(last))
+            self.takes.make_room()
+
+    def _remember(self, end: msg.JobEnd) -> None:
+        log.info("job %s %s %s", end.job_id, end.outcome, end.code)
+        self.statistics.ended(end)
+        self._journal.ended(end)
+
+    def _audio_came(self, live: LiveJob, message: msg.Audio, buffer: bytes) -> None:
+        assert live.recorder is not None
+        recorded = live.recorder.add(message, buffer)
+        if recorded is not None:
+            live.log.add(*recorded)
+            self._deliver(live)
+
+    def _variation_complete(self, live: LiveJob, message: msg.Made) -> None:
+        assert live.recorder is not None
+        take = live.recorder.complete(message.made)
+        if take is not None:
+            live.log.add(Entry(take))
+            self._deliver(live)
+
+    def _run_ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
+        """The engine is done with its job, one way or another."""
+        if self._room.handle.state == "busy":
+            self._room.job_ended(well=isinstance(last, msg.Finished))
+        if live.gives_way and isinstance(last, msg.Cancelled) and not live.is_cancelled:
+            self._step_back(live)
+            return
+        self.scheduler.end_running()
+        live.computed_at = monotonic()
+        if isinstance(last, msg.Finished):
+            live.timings_seconds = last.timings_seconds
+            self._forecast.observe(live.job, sum(last.timings_seconds.values()))
+            live.is_computed = True
+            live.log.add(Entry(last))
+            self._deliver(live)
+        else:
+            self._close(live, last)
+
+    def _preempt(self) -> None:
+        running = self.scheduler.running
+        assert running is not None
+        live = self._live[running.job.job_id]
+        if self.scheduler.wants_preemption and not live.gives_way:
+            log.info("job %s gives way to an audible one", running.job.job_id)
+            live.gives_way = True
+            self._room.cancel()
+
+    def _step_back(self, live: LiveJob) -> None:
+        """The running job has made room: it waits again, and what it has made is kept."""
+        live.gives_way = False
+        self.scheduler.requeue_running()
+
+    def _announce_loading(self) -> None:
+        """Tell the first in the queue, once, that the engine is being made ready."""
+        first = next(self.scheduler.queued_in_order())
+        if first is not self._told_loading and not self._room.has_orders:
+            self._told_loading = first
+            self._tell(self._live[first.job.job_id], msg.Progress("loading", 0, 1))
+
+    def _fail_waiting(self) -> None:
+        """Engines do not start: tell the waiting jobs. A job that comes after the back-off makes one more attempt."""
+        error = self._room.dead("the engine does not start")
+        for ticket in list(self.scheduler.queued_in_order()):
+            live = self._live.get(ticket.job.job_id)
+            if live is not None:
+                self.scheduler.remove(ticket)
+                self._close(live, msg.Failed(error.code, error.message))
+
+    def _audio_in_use(self) -> set[str]:
+        return {audio for live in self._live.values() for audio in _audio_of(live)}
+
+
+def _audio_of(live: LiveJob) -> set[str]:
+    """Return the stored audio a job needs while it lives."""
+    if live.recorder is not None:
+        return live.recorder.addresses
+    return {entry.message.audio for entry in live.log.entries if isinstance(entry.message, msg.Take)}
+
+
+def _job_status(live: LiveJob, state: str, position: int, eta_seconds: float | None) -> msg.JobStatus:
+    progress = live.progress if state == "running" else NO_PROGRESS
+    return msg.JobStatus(
+        job_id=live.job.job_id,
+        state=state,
+        position=position,
+        model=live.job.model,
+        num_samples=live.job.num_samples,
+        sample_rate=live.job.sample_rate,
+        stage=progress.stage,
+        step=progress.step,
+        num_steps=progress.num_steps,
+        priority=live.job.priority,
+        durable=live.job.durable,
+        eta_seconds=eta_seconds,
+    )

@@ -1,0 +1,79 @@
+"""What was asked of the daemon, on disk: one file per live job, and a log of all requests. Knows no client.
+
+A job whose file a new daemon finds was live when the one before it died. The log has one JSON line per accepted job,
+with everything that makes it again, and one per end; it is rotated.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from time import time
+from typing import Any
+
+import msgspec
+
+from sa3_daw.job import Job
+from sa3_daw.protocol.messages import JobEnd
+
+log = logging.getLogger(__name__)
+
+MAX_LOG_BYTES = 16 << 20
+NUM_OLD_LOGS = 4
+
+
+class Journal:
+    """Live jobs and the request log of one data folder. A disk that takes nothing costs only the journal."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._live = data_dir / "live"
+        self._log = data_dir / "log" / "requests.jsonl"
+
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that were live when an earlier daemon died, and forget them."""
+        jobs = []
+        for path in sorted(self._live.glob("*.json")) if self._live.is_dir() else []:
+            try:
+                jobs.append(msgspec.json.decode(path.read_bytes(), type=Job))
+                path.unlink()
+            except (OSError, msgspec.MsgspecError) as error:
+                log.error("journal: %s cannot be used: %s", path, error)
+        return jobs
+
+    def accepted(self, job: Job) -> None:
+        """Note a job that is live from now on."""
+        try:
+            self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path(job.job_id).write_bytes(msgspec.json.encode(job))
+        except OSError as error:
+            log.error("journal: job %s is not noted: %s", job.job_id, error)
+        self._append({"event": "accepted", "time_seconds": time(), "job": job})
+
+    def ended(self, end: JobEnd) -> None:
+        """Note that a job is no longer live."""
+        try:
+            self._path(end.job_id).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("journal: job %s stays noted: %s", end.job_id, error)
+        self._append({"event": "ended", "time_seconds": time(), "end": end})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._log.exists() and self._log.stat().st_size > MAX_LOG_BYTES:
+                self._rotate()
+            with open(self._log, "ab") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
+        except OSError as error:
+            log.error("journal: a request is not logged: %s", error)
+
+    def _rotate(self) -> None:
+        """requests.jsonl becomes requests.1.jsonl, and so on; the oldest goes."""
+        names = [self._log, *(self._log.with_name(f"requests.{number}.jsonl") for number in range(1, NUM_OLD_LOGS + 1))]
+        for newer, older in zip(reversed(names[:-1]), reversed(names[1:]), strict=True):
+            if newer.exists():
+                os.replace(newer, older)
+
+    def _path(self, job_id: str) -> Path:
+        return self._live / f"{job_id}.json"

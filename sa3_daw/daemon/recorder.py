@@ -1,0 +1,108 @@
+"""What one job makes, recorded as it comes: audio into spools, whole variations into the store. Knows no client."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+
+from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
+from sa3_daw.daemon.audio_store import MAX_PIECE_SAMPLES, AudioStore
+from sa3_daw.daemon.delivery import Entry
+from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
+from sa3_daw.daemon.takes import TakeStore
+from sa3_daw.errors import EngineError
+from sa3_daw.job import Job
+from sa3_daw.protocol.messages import Audio, Take, TakeInfo
+from sa3_daw.take import TakeMade
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """The recording of one job. A job that is run again goes on where its first run ended."""
+
+    def __init__(self, job: Job, audio: AudioStore, takes: TakeStore) -> None:
+        self._job = job
+        self._audio = audio
+        self._takes = takes
+        self._spools: dict[tuple[int, bool], AudioSpool] = {}
+        self._completed: set[int] = set()
+        self.addresses: set[str] = {job.source.audio} if job.source else set()
+        """Stored audio this job needs while it lives."""
+
+    def add(self, message: Audio, buffer: bytes) -> tuple[Entry, bytes] | None:
+        """Record a chunk; return what is new in it, None when all of it was here. Raises EngineError on a gap."""
+        if not 0 <= message.variation < self._job.num_variations or message.num_channels != NUM_CHANNELS:
+            raise EngineError(f"the engine sent {message}, which the job has not asked for")
+        if len(buffer) != message.num_samples * BYTES_PER_FRAME:
+            raise EngineError(f"the engine sent {len(buffer)} bytes for {message.num_samples} samples")
+        spool = self._spool(message.variation, message.draft)
+        end = message.start_sample + message.num_samples
+        if message.start_sample > spool.num_written or end > spool.num_samples:
+            raise EngineError(f"the engine sent samples {message.start_sample} to {end} after {spool.num_written}")
+        if end <= spool.num_written:
+            return None
+        known = spool.num_written - message.start_sample
+        if known:
+            buffer = _without_start(buffer, known)
+            message = replace(message, start_sample=spool.num_written, num_samples=message.num_samples - known)
+        spool.write(buffer)
+        return Entry(message, partial(spool.read, message.start_sample, message.num_samples)), buffer
+
+    def complete(self, made: TakeMade) -> Take | None:
+        """Store a variation; None when it is stored already. Raises EngineError when samples are missing."""
+        if made.variation in self._completed:
+            return None
+        spool = self._spool(made.variation, draft=False)
+        if spool.num_written != self._job.num_samples:
+            raise EngineError(f"{spool.num_written} of {self._job.num_samples} samples of {made} have come")
+        self._completed.add(made.variation)
+        take = self._takes.add(self._job, made, spool)
+        if take.audio:
+            self.addresses.add(take.audio)
+        return take
+
+    def interrupt(self) -> None:
+        """Store what there is of variations that will not be completed."""
+        for (variation, draft), spool in self._spools.items():
+            if draft or variation in self._completed or not spool.num_written or spool.problem:
+                continue
+            try:
+                spool.cut()
+            except OSError as error:
+                log.error("job %s: its interrupted take is not stored: %s", self._job.job_id, error)
+                continue
+            made = TakeMade(variation, self._job.seed + variation, spool.num_samples, 0.0, 0.0, None, None, None)
+            self._completed.add(variation)
+            self._takes.add(self._job, made, spool, interrupted=True)
+
+    def close(self) -> None:
+        """Drop drafts, and audio that could not be stored."""
+        for spool in self._spools.values():
+            spool.drop()
+
+    def _spool(self, variation: int, draft: bool) -> AudioSpool:
+        key = (variation, draft)
+        if key not in self._spools:
+            name = f"{self._job.job_id}.{variation}{'.draft' if draft else ''}"
+            self._spools[key] = self._audio.spool(name, self._job.num_samples)
+        return self._spools[key]
+
+
+def replay(audio: AudioStore, takes: list[TakeInfo]) -> list[Entry]:
+    """Return the events that deliver stored takes again, but for the last."""
+    entries = []
+    for take in takes:
+        total = take.made.num_samples
+        for start in range(0, total, MAX_PIECE_SAMPLES):
+            count = min(MAX_PIECE_SAMPLES, total - start)
+            message = Audio(start, count, NUM_CHANNELS, take.made.variation)
+            entries.append(Entry(message, partial(read_piece, audio.path(take.audio), total, start, count)))
+        entries.append(Entry(Take(take.take_id, take.audio, take.made)))
+    return entries
+
+
+def _without_start(planar: bytes, num_samples: int) -> bytes:
+    half, cut = len(planar) // NUM_CHANNELS, num_samples * BYTES_PER_SAMPLE
+    return planar[cut:half] + planar[half + cut :]

@@ -1,0 +1,126 @@
+"""Stereo audio on its way into a file, planar, read back as it is needed. Knows no job, no take and no client.
+
+When the disk takes nothing, pieces are kept in memory instead, so that the audio still reaches who waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import IO
+
+from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
+
+log = logging.getLogger(__name__)
+
+BYTES_PER_SAMPLE = BYTES_PER_FRAME // NUM_CHANNELS
+HASH_BLOCK_BYTES = 1 << 20
+
+
+def read_piece(path: Path, total_num_samples: int, start_sample: int, num_samples: int) -> bytes:
+    """Return samples of both channels, planar, from a whole planar file."""
+    with open(path, "rb") as file:
+        return _read(file, total_num_samples, start_sample, num_samples)
+
+
+class AudioSpool:
+    """Audio of a known length, written in time order without gap."""
+
+    def __init__(self, path: Path, num_samples: int) -> None:
+        """The file appears with the first piece."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._is_stored = False
+        self._kept: dict[int, bytes] = {}
+        self._left_hash = hashlib.sha256()
+        self.num_samples = num_samples
+        self.num_written = 0
+        self.problem = ""
+        """Why the audio cannot be stored; empty while all is well."""
+
+    def write(self, planar: bytes) -> None:
+        """Append one piece. Never raises for the disk's sake; see ``problem``."""
+        start, count = self.num_written, len(planar) // BYTES_PER_FRAME
+        assert count * BYTES_PER_FRAME == len(planar) and start + count <= self.num_samples
+        self.num_written += count
+        if not self.problem:
+            try:
+                self._write_channels(start, planar)
+            except OSError as error:
+                self.problem = f"{self._path.parent}: {error.strerror or error}"
+                log.error("audio cannot be stored: %s", self.problem)
+        if self.problem:
+            self._kept[start] = planar
+        else:
+            self._left_hash.update(memoryview(planar)[: len(planar) // NUM_CHANNELS])
+
+    def read(self, start_sample: int, num_samples: int) -> bytes:
+        """Return a piece that was written in one go, or any piece that is on disk."""
+        if start_sample in self._kept:
+            return self._kept[start_sample]
+        if self._file is None:
+            return read_piece(self._path, self.num_samples, start_sample, num_samples)
+        return _read(self._file, self.num_samples, start_sample, num_samples)
+
+    def address(self) -> str:
+        """Return the content address; all audio must have been written to the file."""
+        assert self.num_written == self.num_samples and self._file and not self.problem
+        self._file.seek(self.num_samples * BYTES_PER_SAMPLE)
+        while block := self._file.read(HASH_BLOCK_BYTES):
+            self._left_hash.update(block)
+        return self._left_hash.hexdigest()
+
+    def cut(self) -> None:
+        """Make what has been written the whole: the second channel moves up. Raises OSError."""
+        assert self._file and self.num_written
+        end = self.num_written * BYTES_PER_SAMPLE
+        for position in range(0, end, HASH_BLOCK_BYTES):
+            count = min(HASH_BLOCK_BYTES, end - position)
+            self._file.seek(self.num_samples * BYTES_PER_SAMPLE + position)
+            block = self._file.read(count)
+            self._file.seek(end + position)
+            self._file.write(block)
+        self._file.truncate(NUM_CHANNELS * end)
+        self.num_samples = self.num_written
+
+    def move_to(self, path: Path) -> None:
+        """Give the finished file its final name, where equal audio may lie already. Raises OSError."""
+        self._close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self._path, path)
+        self._path, self._is_stored = path, True
+
+    def drop(self) -> None:
+        """Forget the audio and remove its file, unless it was moved."""
+        self._close()
+        self._kept.clear()
+        if not self._is_stored:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _write_channels(self, start: int, planar: bytes) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = open(self._path, "w+b", buffering=0)  # noqa: SIM115 (closed by move_to or drop)
+        half = len(planar) // NUM_CHANNELS
+        for channel in range(NUM_CHANNELS):
+            self._file.seek((channel * self.num_samples + start) * BYTES_PER_SAMPLE)
+            written = self._file.write(memoryview(planar)[channel * half : (channel + 1) * half])
+            if written != half:
+                raise OSError(None, f"only {written} of {half} bytes could be written; the disk is full")
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _read(file: IO[bytes], total_num_samples: int, start_sample: int, num_samples: int) -> bytes:
+    channels = []
+    for channel in range(NUM_CHANNELS):
+        file.seek((channel * total_num_samples + start_sample) * BYTES_PER_SAMPLE)
+        channels.append(file.read(num_samples * BYTES_PER_SAMPLE))
+    return b"".join(channels)

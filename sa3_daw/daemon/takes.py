@@ -1,0 +1,220 @@
+"""The take store: what was made, kept with its recipe, within a budget. Knows no client and no engine.
+
+A disk that takes nothing costs the take and never the job: ``problem`` says what is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sqlite3
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from time import time
+from typing import TypeVar
+
+from sa3_daw import __version__
+from sa3_daw.config import DaemonConfig
+from sa3_daw.daemon.audio_store import AudioStore, storage_error
+from sa3_daw.daemon.job_checks import too_large
+from sa3_daw.daemon.spool import AudioSpool
+from sa3_daw.daemon.take_index import Record, TakeIndex
+from sa3_daw.errors import InvalidField, invalid
+from sa3_daw.job import Job
+from sa3_daw.protocol.messages import (
+    ChangeTake,
+    CollectGarbageReply,
+    ListTakes,
+    StoreStatus,
+    Take,
+    TakeInfo,
+)
+from sa3_daw.take import TakeMade
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_LISTED_TAKES = 500
+MAX_TAGS = 32
+MAX_TAG_BYTES = 64
+MAX_TEXT_BYTES = 4096
+TAKE_ID = re.compile(r"[0-9]{8}-[0-9a-f]{8}", re.ASCII)
+ORPHAN_PATIENCE_SECONDS = 600.0
+"""Audio that no take needs is left so long for the job it was sent for."""
+KEPT_SHARE = 0.9
+"""An overfull store is emptied down to this share of its budget, so that not every take has to make room."""
+
+
+class TakeStore:
+    """Takes of one data folder. ``in_use`` tells which audio live jobs need."""
+
+    def __init__(self, config: DaemonConfig, audio: AudioStore, in_use: Callable[[], Collection[str]]) -> None:
+        self._audio = audio
+        self._in_use = in_use
+        self._index = TakeIndex(config.data_dir)
+        self._budget_bytes = config.takes_budget_mb << 20
+        self._next_number = 0
+        self.problem = ""
+
+    def open(self) -> None:
+        """Read what is there. Never raises for the disk's sake."""
+        self._audio.open()
+        self._index.open()
+        last = self._index.last_id()
+        self._next_number = int(last[:8]) + 1 if TAKE_ID.fullmatch(last) else 0
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    def add(self, job: Job, made: TakeMade, spool: AudioSpool, *, interrupted: bool = False) -> Take:
+        """Store one variation at once; the reply names it, or says why it could not be stored."""
+        try:
+            if spool.problem:
+                raise OSError(None, spool.problem)
+            audio = self._audio.keep(spool)
+            take_id = f"{self._next_number:08d}-{secrets.token_hex(4)}"
+            source = job.source.audio if job.source else ""
+            info = TakeInfo(
+                take_id=take_id,
+                audio=audio,
+                job_id=job.job_id,
+                created_seconds=time(),
+                model=job.model,
+                prompt=job.prompt,
+                sample_rate=job.sample_rate,
+                made=made,
+                source=source,
+                parents=tuple(self._index.of_audio(source)) if source else (),
+                interrupted=interrupted,
+                daemon_version=__version__,
+            )
+            self._index.put(Record(info, job))
+        except (OSError, sqlite3.Error) as error:
+            self.problem = str(error)
+            log.error("job %s: a take is not stored: %s", job.job_id, error)
+            return Take("", "", made, f"the take could not be stored: {error}")
+        self.problem = ""
+        self._next_number += 1
+        return Take(take_id, audio, made)
+
+    def make_room(self) -> None:
+        """Keep to the configured budget."""
+        if self._budget_bytes and self._audio.num_bytes > self._budget_bytes:
+            gone = self.collect_garbage(int(self._budget_bytes * KEPT_SHARE))
+            log.info("%d takes deleted, %d bytes freed, to keep to the budget", gone.num_takes, gone.num_bytes)
+
+    def result_of(self, job: Job) -> list[TakeInfo]:
+        """Return a job's takes when all of them are stored whole. Raises InvalidField when its id was another job's."""
+        records = self._asked(lambda: [each for each in self._index.of_job(job.job_id) if not each.take.interrupted])
+        if any(not same_content(record.job, job) for record in records):
+            raise invalid("job_id", job.job_id, "an id that no stored take's job had with other content")
+        takes = {record.take.made.variation: record.take for record in records}
+        if sorted(takes) != list(range(job.num_variations)):
+            return []
+        whole = all(self._audio.num_samples(take.audio) == take.made.num_samples for take in takes.values())
+        return [takes[variation] for variation in sorted(takes)] if whole else []
+
+    def search(self, request: ListTakes) -> tuple[TakeInfo, ...]:
+        """Return takes, newest first."""
+        if not 1 <= request.limit <= MAX_LISTED_TAKES:
+            raise invalid("limit", request.limit, f"1 to {MAX_LISTED_TAKES}")
+        if request.before and not TAKE_ID.fullmatch(request.before):
+            raise invalid("before", request.before, "a take's id, or empty")
+        for field, text in (("text", request.text), ("tag", request.tag)):
+            if len(text.encode("utf-8")) > MAX_TEXT_BYTES:
+                raise too_large(field, len(text.encode("utf-8")), MAX_TEXT_BYTES, "UTF-8 bytes")
+        return self._asked(lambda: self._index.search(request))
+
+    def get(self, take_id: str) -> Record:
+        """Return a take and its recipe. Raises InvalidField when there is none."""
+        record = self._find(take_id)
+        if record is None:
+            raise unknown_take(take_id)
+        return record
+
+    def change(self, request: ChangeTake) -> TakeInfo:
+        """Star and tag a take."""
+        record = self.get(request.take_id)
+        tags = [tag for tag in record.take.tags if tag not in request.remove_tags]
+        tags += [tag for tag in dict.fromkeys(request.add_tags) if tag not in tags]
+        check_tags(tags)
+        starred = record.take.starred if request.starred is None else request.starred
+        take = replace(record.take, starred=starred, tags=tuple(tags))
+        self._asked(lambda: self._index.put(Record(take, record.job)))
+        return take
+
+    def delete(self, take_id: str) -> bool:
+        """Delete a take, and audio that nothing needs any more; False when there is no such take."""
+        record = self._find(take_id)
+        if record is not None:
+            self._asked(lambda: self._forget(record))
+        return record is not None
+
+    def collect_garbage(self, budget_bytes: int | None = None) -> CollectGarbageReply:
+        """Delete what nobody needs, then takes, until the store is within its budget."""
+        limit = self._budget_bytes if budget_bytes is None else budget_bytes
+        return self._asked(lambda: self._collect(limit if budget_bytes is not None or limit else None))
+
+    def status(self) -> StoreStatus:
+        """Say how much there is."""
+        try:
+            num_takes = self._index.count()
+        except (OSError, sqlite3.Error) as error:
+            num_takes, self.problem = 0, str(error)
+        return StoreStatus(num_takes, self._audio.num_bytes, self._budget_bytes, self.problem)
+
+    def _find(self, take_id: str) -> Record | None:
+        return self._asked(lambda: self._index.get(take_id)) if TAKE_ID.fullmatch(take_id) else None
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except (OSError, sqlite3.Error) as error:
+            raise storage_error(str(error)) from error
+
+    def _forget(self, record: Record) -> int:
+        """Delete one take; return the bytes freed."""
+        self._index.remove(record.take.take_id)
+        candidates = {record.take.audio, record.take.source} - {""}
+        return sum(self._audio.remove(audio) for audio in candidates if self._is_orphan(audio))
+
+    def _is_orphan(self, audio: str) -> bool:
+        return audio not in self._in_use() and not self._index.needs(audio) and self._audio.num_samples(audio) > 0
+
+    def _collect(self, limit: int | None) -> CollectGarbageReply:
+        """``limit`` None deletes only what no take needs."""
+        now, num_takes, num_freed = time(), 0, 0
+        files = list(self._audio.files())
+        total = sum(num_bytes for _, num_bytes, _ in files)
+        for audio, _, changed in sorted(files, key=lambda file: file[2]):
+            if abs(now - changed) > ORPHAN_PATIENCE_SECONDS and self._is_orphan(audio):
+                num_freed += self._audio.remove(audio)
+        for record in self._index.expendable():
+            if limit is None or total - num_freed <= limit:
+                break
+            num_freed += self._forget(record)
+            num_takes += 1
+        self._audio.num_bytes = total - num_freed
+        return CollectGarbageReply(num_takes, num_freed)
+
+
+def same_content(one: Job, other: Job) -> bool:
+    """Tell whether two jobs make the same audio, whoever waits for it and how urgently."""
+    return replace(one, priority="normal", durable=False) == replace(other, priority="normal", durable=False)
+
+
+def check_tags(tags: Collection[str]) -> None:
+    """Raise InvalidField or LimitExceeded unless a take may carry these tags."""
+    if len(tags) > MAX_TAGS:
+        raise too_large("add_tags", len(tags), MAX_TAGS, "tags")
+    for tag in tags:
+        if not tag or not tag.isprintable() or len(tag.encode("utf-8")) > MAX_TAG_BYTES:
+            raise invalid("add_tags", tag, f"printable text of 1 to {MAX_TAG_BYTES} UTF-8 bytes")
+
+
+def unknown_take(take_id: str) -> InvalidField:
+    """Return the error for an id that no take has."""
+    return invalid("take_id", take_id, "the id of a stored take")
