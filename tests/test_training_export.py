@@ -11,26 +11,26 @@ from sa3_daw.generation.model import load_model
 from sa3_daw.models.specs import ModelSpec
 from sa3_training.cli import main
 from sa3_training.corpus.sounds import SOUND_FONT_VARIABLE
-from sa3_training.data import MAX_TOKENS, Batch
 from sa3_training.export import export
+from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform
-from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, nano, nano_config
-from sa3_training.train_dit import Denoiser, flow_loss
-from sa3_training.train_same import new_same
+from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, nano, nano_config, nano_on_gpu
+from sa3_training.stages.codec_start import new_same
 
-SPEC = ModelSpec.from_config(nano_config(), "nano")
+SIZE = nano().size
+SPEC = ModelSpec.from_config(nano_config(SIZE), "nano")
 
 
 def denoiser() -> Denoiser:
     torch.manual_seed(0)
-    return Denoiser(SPEC.dit, SPEC.conditioning)
+    return Denoiser.new(SPEC.dit, SPEC.conditioning)
 
 
 def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) -> None:
     weight = torch.randn(NANO_LATENT_DIM, 2, 2 * NANO_FRAME_SAMPLES, generator=torch.Generator().manual_seed(0))
     trained, same = denoiser(), new_same(SPEC.same, LappedTransform(weight, weight / 100))
     folder = tmp_path / "work" / "nano"
-    export(nano_config(), trained.state_dict(), same.state_dict(), folder)
+    export(nano_config(SIZE), trained.state_dict(), same.state_dict(), folder)
     assert all(path.stat().st_size <= 15 * 2**20 for path in folder.iterdir())
     model = load_model(folder, "nano")
     assert model.spec == SPEC
@@ -41,25 +41,16 @@ def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) 
     assert float((model.same.encode(audio) - latents).norm() / latents.norm()) < 1e-3
 
 
-def test_an_untrained_denoiser_predicts_no_velocity() -> None:
-    frames, generator = 12, torch.Generator().manual_seed(0)
-    batch = Batch(
-        latents_BDT=torch.randn(64, NANO_LATENT_DIM, frames, generator=generator),
-        grid_BGT=torch.zeros(64, SPEC.conditioning.beat_grid_dim, frames),
-        states_BLD=torch.zeros(64, MAX_TOKENS, SPEC.conditioning.cond_dim),
-        mask_BL=torch.ones(64, MAX_TOKENS, dtype=torch.bool),
-        seconds_B=torch.ones(64),
-    )
-    loss = float(flow_loss(denoiser(), batch, generator).detach())
-    # v = noise - data of unit variance each, and nothing of it is predicted.
-    assert loss == pytest.approx(2, abs=0.1)
-
-
 def test_recipe_seeds_are_disjoint_by_use() -> None:
-    recipe = nano()
-    uses = [set(recipe.clip_seeds), set(recipe.long_seeds), set(recipe.decoder_seeds)]
-    assert sum(map(len, uses)) == len(set.union(*uses))
-    assert max(set.union(*uses)) < 100_000, "held-out seeds start there"
+    for recipe in (nano(), nano_on_gpu()):
+        uses = [set(recipe.clip_seeds), set(recipe.long_seeds), set(recipe.decoder_seeds)]
+        assert sum(map(len, uses)) == len(set.union(*uses))
+        assert max(set.union(*uses)) < 100_000 <= min(recipe.held_out_seeds)
+
+
+def test_the_distilled_nano_needs_neither_guidance_nor_euler() -> None:
+    spec = ModelSpec.from_config(nano_config(SIZE, distilled=True), "nano")
+    assert (spec.sampler, spec.default_steps, spec.default_guidance_scale) == ("pingpong", 8, 1.0)
 
 
 def test_a_missing_sound_font_ends_the_command_with_advice(

@@ -1,20 +1,40 @@
-"""Losses vanish where they should, measures hear synthesised tones and clicks, optimisers and loop do their part."""
+"""Every loss has its known value on a known signal; measures hear synthesised tones and clicks."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sa3_training import loop, measures
+from sa3_daw.models.same import SoftNorm
+from sa3_training import measures
+from sa3_training.evaluation.reconstruction import (
+    chroma_error,
+    comb_db,
+    level_error_db,
+    mel_error,
+    mr_stft,
+    si_sdr_db,
+    snr_db,
+)
 from sa3_training.lapped import fit, mdct, mdct_basis
-from sa3_training.loop import LoopRecipe, Run, step_generator
-from sa3_training.losses import comb_db, mel_error, mr_stft, relative_l2, snr_db
-from sa3_training.optim import Ema, optimisers, orthogonalise, trapezoid
-from sa3_training.train_dit import keep_masks
+from sa3_training.losses.adversarial import (
+    Discriminators,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    mean_over,
+)
+from sa3_training.losses.bottleneck import add_latent_noise, divergence, encode_in_training, normal_penalty
+from sa3_training.losses.contrastive import Critic, info_nce
+from sa3_training.losses.flow_probe import FlowProbe, probe_loss
+from sa3_training.losses.phase import delay_error, frequency_error, phase_loss
+from sa3_training.losses.regressors import MOST_DB, Regressors, chroma, level_difference, regressor_loss
+from sa3_training.losses.spectral import RESOLUTIONS, relative_l2, spectral_loss
+from sa3_training.optim import orthogonalise, trapezoid
+from sa3_training.spectra import k_weights, stft
 
 RATE = 44100
 
@@ -39,7 +59,9 @@ def clicks(bpm: float, seconds: float = 6.0) -> Tensor:
 
 def test_losses_of_equal_audio_are_zero() -> None:
     audio = noise(2 * 2 * 16384).view(2, 2, -1)
-    assert float(mr_stft(audio, audio)) == 0
+    assert mr_stft(audio, audio) == 0
+    assert float(spectral_loss(audio, audio)) == 0
+    assert float(phase_loss(audio, audio)) == pytest.approx(0, abs=1e-6)
     assert mel_error(audio, audio) == 0
     assert float(relative_l2(audio, audio)) == 0
 
@@ -51,7 +73,7 @@ def test_snr_of_a_tenth_of_an_error_is_twenty_db() -> None:
 
 def test_spectral_error_ignores_polarity_and_waveform_error_does_not() -> None:
     audio = noise(2 * 16384).view(1, 2, -1)
-    assert float(mr_stft(-audio, audio)) == pytest.approx(0, abs=1e-5)
+    assert float(spectral_loss(-audio, audio)) == pytest.approx(0, abs=1e-5)
     assert float(relative_l2(-audio, audio)) == pytest.approx(4)
 
 
@@ -123,56 +145,127 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     assert [trapezoid(p) for p in (0.0, 0.01, 0.3, 0.8, 1.0)] == pytest.approx([0.02, 0.5, 1.0, 0.5, 0.02])
 
 
-def test_inpaint_masks_are_mostly_empty_and_sometimes_partial() -> None:
-    keep = keep_masks(2000, 50, torch.Generator().manual_seed(0))
-    kept = keep.mean(1)
-    assert set(keep.unique().tolist()) == {0.0, 1.0}
-    assert 0.75 < float((kept == 0).float().mean()) < 0.87
-    assert float(((kept > 0) & (kept < 1)).float().mean()) > 0.1
+def test_seven_resolutions_see_left_right_mid_and_side() -> None:
+    assert len(RESOLUTIONS) == 7
+    left_only = torch.stack((noise(16384), torch.zeros(16384)))[None]
+    right_only = left_only.flip(1)
+    assert float(spectral_loss(left_only, right_only)) > 1
+    narrow = left_only.mean(1, keepdim=True).expand(-1, 2, -1)
+    assert float(spectral_loss(narrow, left_only)) > 0.3
 
 
-class Tiny(nn.Module):
-    """A regression whose batches depend on the step alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.matrix = nn.Linear(4, 4)
-        nn.init.eye_(self.matrix.weight)
-
-    def loss_of_step(self, step: int) -> Tensor:
-        x = torch.randn(16, 4, generator=step_generator(0, step))
-        return (self.matrix(x) + x).square().mean()
+def test_k_weighting_has_the_gains_of_the_standard() -> None:
+    gains = 20 * torch.log10(k_weights(48_000, 48_000))
+    assert float(gains[997]) == pytest.approx(0.691, abs=0.02)
+    assert float(gains[10_000]) == pytest.approx(4.0, abs=0.1)
+    assert float(gains[20]) < -10
 
 
-def test_a_resumed_run_continues_exactly(tmp_path: Path) -> None:
-    def fresh() -> Run:
-        module = Tiny()
-        nn.init.zeros_(module.matrix.bias)
-        return Run(module, Ema(module, 0.9), optimisers(module, 1e-2, 1e-2))
-
-    def advance(run: Run, steps: int) -> None:
-        assert isinstance(run.module, Tiny)
-        for _ in range(steps):
-            loop.descend(run, run.module.loss_of_step(run.step), 1.0)
-            run.step += 1
-
-    straight, first, second = fresh(), fresh(), fresh()
-    advance(straight, 12)
-    advance(first, 5)
-    first.save(tmp_path / "run.ckpt")
-    second.load(tmp_path / "run.ckpt")
-    advance(second, 7)
-    assert second.step == straight.step
-    for key, tensor in straight.module.state_dict().items():
-        assert torch.equal(tensor, second.module.state_dict()[key])
-        assert torch.equal(straight.ema.state[key], second.ema.state[key])
+def test_phase_loss_hears_a_detuned_tone_and_a_late_click() -> None:
+    seconds = torch.arange(8192) / RATE
+    window, hop = 2048, 512
+    tones = [stft(torch.sin(2 * math.pi * hertz * seconds)[None, None], window) for hertz in (1010.0, 1000.0)]
+    assert float(frequency_error(*tones)) == pytest.approx(1 - math.cos(2 * math.pi * 10 * hop / RATE), rel=0.1)
+    late = 100
+    clicks_at = [torch.zeros(1, 1, 8192).index_fill(-1, torch.tensor([4096 + shift]), 1.0) for shift in (late, 0)]
+    errors = float(delay_error(*(stft(click, window) for click in clicks_at)))
+    assert errors == pytest.approx(1 - math.cos(2 * math.pi * late / window), rel=0.05)
 
 
-def test_training_stops_in_time_and_leaves_a_checkpoint(tmp_path: Path) -> None:
-    module = Tiny()
-    recipe = LoopRecipe(minutes=0.01, muon_lr=2e-2, adam_lr=1e-2, ema=0.9, seed=0)
-    loop.train(module, module.loss_of_step, recipe, tmp_path, "tiny")
-    lines = (tmp_path / "tiny.log").read_text().splitlines()
-    assert len(lines) > 1
-    assert set(loop.averaged(tmp_path / "tiny.ckpt")) == {"matrix.weight", "matrix.bias"}
-    assert float(module.loss_of_step(-1).detach()) < 4
+def test_unrelated_noise_scores_what_overlapping_windows_leave_and_polarity_nothing() -> None:
+    audio, other = noise(2 * 32768).view(1, 2, -1), noise(2 * 32768, seed=1).view(1, 2, -1)
+    assert float(phase_loss(other, audio)) == pytest.approx(0.63, abs=0.03)
+    assert float(phase_loss(-audio, audio)) == pytest.approx(0, abs=1e-5)
+
+
+def test_relativistic_scores_of_equals_are_log_two() -> None:
+    score = noise(10)
+    assert float(discriminator_loss(score, score)) == pytest.approx(math.log(2))
+    assert float(discriminator_loss(score + 20, score)) == pytest.approx(0, abs=1e-6)
+    assert float(generator_loss(score + 20, score)) == pytest.approx(20)
+    assert float(feature_loss([score], [2 * score])) == pytest.approx(1)
+
+
+def test_discriminators_learn_to_tell_tones_from_noise() -> None:
+    torch.manual_seed(0)
+    judges = Discriminators(width=4, windows=(512, 128))
+    optimiser = torch.optim.AdamW(judges.parameters(), lr=2e-2)
+    real = tone(440, 0.2).expand(2, 2, -1)
+    losses = []
+    for step in range(12):
+        fake = 0.2 * noise(real.numel(), step).view_as(real)
+        loss = mean_over(discriminator_loss, judges(real)[0], judges(fake)[0])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(math.log(2), abs=0.1)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_an_untrained_probe_scores_two_and_only_then_reaches_the_encoder() -> None:
+    torch.manual_seed(0)
+    probe = FlowProbe(latent_dim=8, width=32, depth=2)
+    latents = noise(16 * 8 * 64).view(16, 8, 64).requires_grad_()
+    followed = probe_loss(probe, latents, detach=True, generator=torch.Generator().manual_seed(1))
+    assert float(followed.detach()) == pytest.approx(2, abs=0.1)
+    torch.autograd.backward(followed)
+    assert latents.grad is None
+    torch.nn.init.normal_(probe.project_out.weight, std=0.1)
+    torch.autograd.backward(probe_loss(probe, latents, detach=False, generator=torch.Generator().manual_seed(0)))
+    assert latents.grad is not None and float(latents.grad.abs().sum()) > 0
+
+
+def test_chroma_of_a_is_class_nine_and_twice_as_loud_is_six_db() -> None:
+    a440 = tone(440.0, 1.0, partials=1)
+    audio = torch.stack((2 * a440, a440))[None]
+    found = chroma(audio, 4096, RATE)
+    assert found.shape == (1, 12, RATE // 4096)
+    assert float(found[0, 9].min()) > 0.98
+    assert float(level_difference(audio, 4096).mean() * MOST_DB) == pytest.approx(6.02, abs=0.05)
+
+
+def test_an_even_guess_of_the_pitch_class_scores_one() -> None:
+    regressors = Regressors(8)
+    for parameter in regressors.parameters():
+        torch.nn.init.zeros_(parameter)
+    audio = tone(440.0, 1.0).expand(1, 2, -1)[..., : 4096 * 10]
+    assert float(regressor_loss(regressors, torch.zeros(1, 8, 10), audio, RATE).detach()) == pytest.approx(1, abs=1e-3)
+
+
+def test_contrastive_loss_is_log_of_the_batch_when_nothing_can_be_told_apart() -> None:
+    same = torch.nn.functional.normalize(torch.ones(6, 4), dim=1)
+    assert float(info_nce(same, same)) == pytest.approx(math.log(6), abs=1e-5)
+    apart = torch.eye(6)
+    assert float(info_nce(apart, apart)) == pytest.approx(0, abs=1e-4)
+    critic = Critic(8, 5, 3)
+    frames = [noise(6 * dim * 10, dim).view(6, dim, 10) for dim in (8, 5, 3)]
+    assert 0.5 < float(critic(*frames).detach()) < 6
+
+
+def test_normal_latents_cost_nothing_and_wide_ones_their_divergence() -> None:
+    normal = noise(4 * 16 * 20_000).view(4, 16, 20_000)
+    assert float(divergence(normal, dim=2)) == pytest.approx(0, abs=1e-3)
+    assert float(divergence(2 * normal, dim=2)) == pytest.approx(0.5 * (4 - 1 - math.log(4)), abs=0.01)
+    assert float(divergence(normal + 1, dim=2)) == pytest.approx(0.5, abs=0.01)
+    assert float(normal_penalty(2 * normal)) > float(divergence(2 * normal, dim=2))
+
+
+def test_the_running_spread_moves_a_thousandth_of_the_way() -> None:
+    bottleneck = SoftNorm(16)
+    x = 3 * noise(4 * 16 * 5000).view(4, 16, 5000)
+    latents, _ = encode_in_training(bottleneck, x)
+    assert float(bottleneck.running_std) == pytest.approx(0.999 + 0.001 * 3, abs=1e-4)
+    assert float(latents.std().detach()) == pytest.approx(3 / float(bottleneck.running_std), rel=0.01)
+    noisy = add_latent_noise(latents, torch.Generator().manual_seed(0))
+    assert float((noisy - latents).std().detach()) == pytest.approx(0.05, rel=0.02)
+
+
+def test_distances_of_reconstructions_have_their_units() -> None:
+    audio = torch.stack((tone(440.0), tone(440.0)))[None]
+    assert si_sdr_db(0.5 * audio, audio) > 60
+    assert level_error_db(audio * torch.tensor([2.0, 1.0])[:, None], audio) == pytest.approx(6.02, abs=0.05)
+    assert chroma_error(audio, audio) == 0
+    other = torch.stack((tone(466.16, partials=1), tone(466.16, partials=1)))[None]
+    plain = torch.stack((tone(440.0, partials=1), tone(440.0, partials=1)))[None]
+    assert chroma_error(other, plain) > 0.95

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sa3_daw.generation.model import CONDITIONER_PREFIX, DIT_PREFIX, SAME_PREFIX
@@ -27,9 +26,3 @@ def export(config: dict[str, Any], denoiser: dict[str, Tensor], same: dict[str, 
     }
     save_shards(stored, folder)
     (folder / "model_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-
-
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict that a training loop saved."""
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)
-    return state

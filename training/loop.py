@@ -1,14 +1,17 @@
-"""The training loop of codec and DiT: time budget, two optimisers, average, log, resume. Knows no model and no data.
+"""The training loop of every stage: parts, optimisers, average, log, checkpoint, resume. Knows no model and no data.
 
-A step is drawn from the seed and its number alone, so a run that stopped continues from its last checkpoint
-with the batches it would have seen.
+A step is made of parts (micro-batches). Every part is drawn from the seed, the step and the part's number alone, so
+a run that stopped continues with the batches it would have seen, and any number of processes computes the same step.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import random
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,105 +19,269 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sa3_training.optim import Ema, optimisers, set_share, trapezoid
+from sa3_training.checkpoints import load_state, save_state
+from sa3_training.optim import Ema, set_share, trapezoid
+from sa3_training.progress import Reporter
+from sa3_training.world import World
 
-MAX_GRADIENT_NORM = 1.0
+Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
 class LoopRecipe:
-    """``minutes`` bounds the wall time over all resumptions; the learning rate decays towards its end."""
+    """How long a stage trains: ``num_steps``, and at most ``minutes`` over all resumptions (0: no such bound).
 
-    minutes: float
-    muon_lr: float
-    adam_lr: float
-    ema: float
-    seed: int
+    The learning rate falls towards the nearer end. Only a bound in steps makes runs repeatable bit for bit.
+    """
+
+    num_steps: int
+    minutes: float = 0.0
+    num_parts: int = 1
+    seed: int = 0
     save_every_seconds: float = 120.0
-    log_every_steps: int = 25
+    log_every_steps: int = 10
+
+    def progress(self, step: int, elapsed_seconds: float) -> float:
+        """Return how much of the run is done, 0 to 1."""
+        by_time = elapsed_seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(step / self.num_steps, by_time))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where one part's randomness comes from."""
+
+    seed: int
+    step: int
+    part: int
+
+    def random(self) -> random.Random:
+        """Return Python's generator of this part."""
+        return random.Random(f"{self.seed} {self.step} {self.part}")
+
+    def generator(self) -> torch.Generator:
+        """Return torch's generator of this part, on the CPU for the same numbers everywhere."""
+        digest = hashlib.blake2b(f"{self.seed} {self.step} {self.part}".encode(), digest_size=7).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 @dataclass
-class Run:
-    """Everything a checkpoint holds besides the recipe."""
+class Learner:
+    """Something that learns: trained module, optimisers, and an averaged copy when ``ema`` is given."""
 
     module: nn.Module
-    ema: Ema
-    parts: list[torch.optim.Optimizer]
+    optimisers: Sequence[torch.optim.Optimizer]
+    ema: Ema | None = None
+    max_gradient_norm: float = 1.0
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained."""
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
+    def descend(self, world: World, share: float) -> float:
+        """Take one step along the gradients of all processes at ``share`` of the learning rate; return their norm."""
+        world.sum_gradients(self.parameters())
+        norm = float(nn.utils.clip_grad_norm_(self.parameters(), self.max_gradient_norm))
+        for optimiser in self.optimisers:
+            set_share(optimiser, share)
+            optimiser.step()
+            optimiser.zero_grad()
+        if self.ema:
+            self.ema.update(self.module)
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that must be saved: trained parameters and buffers, optimisers, average."""
+        state: dict[str, Any] = {
+            "module": trained_state(self.module),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }
+        if self.ema:
+            state |= {"ema": self.ema.state, "ema_count": self.ema.count}
+        return state
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state()`` of the same recipe."""
+        own = trained_state(self.module)
+        if own.keys() != state["module"].keys():
+            raise ValueError(f"the checkpoint is of another model: {sorted(own.keys() ^ state['module'].keys())[:5]}")
+        with torch.no_grad():
+            for key, tensor in state["module"].items():
+                own[key].copy_(tensor)
+        for optimiser, part in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(part)
+        if self.ema:
+            device = next(iter(own.values())).device
+            self.ema.state = {key: tensor.to(device) for key, tensor in state["ema"].items()}
+            self.ema.count = state["ema_count"]
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return the trained parameters and all persistent buffers; a frozen base is not saved again and again."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+@dataclass
+class Stage:
+    """One stage: its learners by name, and ``advance(step, share)``, which takes one step of each."""
+
+    learners: Mapping[str, Learner]
+    advance: Callable[[int, float], Numbers]
+
+
+@dataclass(frozen=True)
+class Every:
+    """Something done after every ``num_steps`` steps and at the end; it returns numbers for the log."""
+
+    num_steps: int
+    act: Callable[[int], Numbers]
+
+
+@dataclass
+class Position:
+    """Where a run stands; ``is_done`` is False when it was asked to stop before its end."""
+
     step: int = 0
     elapsed_seconds: float = 0.0
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint, whole or not at all."""
-        state = {
-            "module": self.module.state_dict(),
-            "ema": self.ema.state,
-            "ema_count": self.ema.count,
-            "parts": [part.state_dict() for part in self.parts],
-            "step": self.step,
-            "elapsed_seconds": self.elapsed_seconds,
-        }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint of a run with the same recipe."""
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        self.module.load_state_dict(state["module"])
-        self.ema.state, self.ema.count = state["ema"], state["ema_count"]
-        for part, part_state in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(part_state)
-        self.step, self.elapsed_seconds = state["step"], state["elapsed_seconds"]
+    is_done: bool = False
 
 
-def train(module: nn.Module, loss_of_step: Callable[[int], Tensor], recipe: LoopRecipe, out: Path, name: str) -> None:
-    """Minimise ``loss_of_step(step)`` until the time is spent, continuing ``out/name.ckpt`` when it exists.
+def plain_stage(
+    learner: Learner, loss: Callable[[Draw], tuple[Tensor, Numbers]], recipe: LoopRecipe, world: World, name: str
+) -> Stage:
+    """Return the stage of one learner and one loss, the mean of ``loss`` over a step's parts."""
 
-    Writes the checkpoint every few minutes and at the end, and one line of ``out/name.log`` per
-    ``log_every_steps``. The averaged weights are ``averaged(out / "name.ckpt")``.
+    def advance(step: int, share: float) -> Numbers:
+        numbers = accumulate(loss, recipe, step, world)
+        learner.descend(world, share)
+        return numbers
+
+    return Stage({name: learner}, advance)
+
+
+def accumulate(loss: Callable[[Draw], tuple[Tensor, Numbers]], recipe: LoopRecipe, step: int, world: World) -> Numbers:
+    """Back-propagate the mean loss of this process's parts of a step; return the means over all parts."""
+    total: Numbers = {}
+    for part in world.parts(recipe.num_parts):
+        value, numbers = loss(Draw(recipe.seed, step, part))
+        torch.autograd.backward(value / recipe.num_parts)
+        for key, number in (numbers | {"loss": float(value.detach())}).items():
+            total[key] = total.get(key, 0.0) + number / recipe.num_parts
+    return world.sum_numbers(total)
+
+
+def train(
+    stage: Stage,
+    recipe: LoopRecipe,
+    out: Path,
+    name: str,
+    world: World,
+    report: Reporter | None = None,
+    events: Sequence[Every] = (),
+) -> Position:
+    """Advance the stage to its end, continuing ``out/name.ckpt`` when it exists; return where it stands.
+
+    The checkpoint is written every ``save_every_seconds`` and at the end, after the events of its step. An interrupt
+    or a polite kill ends the present step, saves and returns.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with StopSignals() as stop:
+        return _train(stage, recipe, out, name, world, report, events, stop)
+
+
+def _train(
+    stage: Stage, recipe: LoopRecipe, out: Path, name: str, world: World, report: Reporter | None,
+    events: Sequence[Every], stop: StopSignals,
+) -> Position:  # fmt: skip
     path = out / f"{name}.ckpt"
-    run = Run(module, Ema(module, recipe.ema), optimisers(module, recipe.muon_lr, recipe.adam_lr))
-    if path.exists():
-        run.load(path)
-    before, started = run.elapsed_seconds, time.monotonic()
-    saved, losses = started, []
-    with (out / f"{name}.log").open("a", encoding="utf-8") as log:
-        while (progress := run.elapsed_seconds / (60 * recipe.minutes)) < 1:
-            losses.append(descend(run, loss_of_step(run.step), trapezoid(progress)))
-            run.step += 1
-            now = time.monotonic()
-            run.elapsed_seconds = before + now - started
-            if run.step % recipe.log_every_steps == 0:
-                entry = {"step": run.step, "loss": round(sum(losses) / len(losses), 4), "progress": round(progress, 4)}
-                print(json.dumps(entry), file=log, flush=True)
-                losses.clear()
-            if now - saved > recipe.save_every_seconds:
-                run.save(path)
-                saved = now
-    run.save(path)
+    position = resume(stage, path)
+    started, before = time.monotonic(), position.elapsed_seconds
+    saved = started
+    sums: Numbers = {}
+    count = 0
+    done = recipe.progress(position.step, position.elapsed_seconds)
+    while done < 1 and not stop.asked:
+        numbers = stage.advance(position.step, trapezoid(done))
+        position.step += 1
+        position.elapsed_seconds = _agreed(before + time.monotonic() - started, world)
+        done = recipe.progress(position.step, position.elapsed_seconds)
+        for key, value in numbers.items():
+            sums[key] = sums.get(key, 0.0) + value
+        count += 1
+        seen = _events(events, position.step, done)
+        if report and (position.step % recipe.log_every_steps == 0 or seen or done >= 1):
+            report.numbers(position.step, {key: value / count for key, value in sums.items()} | seen, done)
+            sums, count = {}, 0
+        if position.elapsed_seconds - before - (saved - started) > recipe.save_every_seconds:
+            save(stage, position, path, world)
+            saved = time.monotonic()
+    position.is_done = done >= 1
+    save(stage, position, path, world)
+    return position
 
 
-def descend(run: Run, loss: Tensor, share: float) -> float:
-    """Take one step of both optimisers at ``share`` of their learning rates; return the loss."""
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(run.module.parameters(), MAX_GRADIENT_NORM)
-    for part in run.parts:
-        set_share(part, share)
-        part.step()
-        part.zero_grad()
-    run.ema.update(run.module)
-    return float(loss.detach())
+class StopSignals:
+    """While entered, SIGINT and SIGTERM only set ``asked``; a second one acts as usual."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
 
-def averaged(path: Path) -> dict[str, Tensor]:
-    """Return the averaged weights of a checkpoint."""
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)["ema"]
+def save(stage: Stage, position: Position, path: Path, world: World) -> None:
+    """Write the checkpoint, whole or not at all, from the first process."""
+    if world.is_first:
+        learners = {name: learner.state() for name, learner in stage.learners.items()}
+        save_state({"learners": learners, "step": position.step, "elapsed_seconds": position.elapsed_seconds}, path)
+    world.wait()
+
+
+def resume(stage: Stage, path: Path) -> Position:
+    """Load the checkpoint into the stage, if there is one."""
+    if not path.exists():
+        return Position()
+    state = load_state(path)
+    for name, learner in stage.learners.items():
+        learner.load(state["learners"][name])
+    return Position(state["step"], state["elapsed_seconds"])
+
+
+def stored_step(path: Path) -> int:
+    """Return the step a checkpoint stands at; 0 when there is none."""
+    return int(load_state(path)["step"]) if path.exists() else 0
+
+
+def averaged(path: Path, learner: str) -> dict[str, Tensor]:
+    """Return the averaged weights of one learner of a checkpoint."""
+    state: dict[str, Tensor] = load_state(path)["learners"][learner]["ema"]
     return state
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return the random generator of one step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+def _events(events: Sequence[Every], step: int, done: float) -> Numbers:
+    numbers: Numbers = {}
+    for event in events:
+        if step % event.num_steps == 0 or done >= 1:
+            numbers |= event.act(step)
+    return numbers
+
+
+def _agreed(seconds: float, world: World) -> float:
+    """Return the mean over all processes, so that they stop at the same step."""
+    return world.sum_numbers({"seconds": seconds})["seconds"] / world.size

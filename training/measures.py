@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from sa3_training.losses import magnitudes
+from sa3_training.spectra import magnitudes
 
 ONSET_WINDOW_SAMPLES = 512
 PITCH_WINDOW_SAMPLES = 8192

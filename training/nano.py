@@ -1,36 +1,58 @@
-"""The whole recipe of nano in a straight line: fit, render, train decoder and DiT, export. Knows no arguments.
+"""The whole recipe of nano in a straight line: fit, render, train, post-train, judge, keep the best. Knows no flags.
 
-Every stage leaves a file and is skipped when its file exists, so a stopped run continues where it was.
+Every stage leaves a file and goes on where it stopped. What is kept in ``out/nano`` is whichever finished candidate
+the measures like best, so a later stage can only help.
 """
 
 from __future__ import annotations
 
+import copy
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER
+from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER, load_model
+from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.models.text_encoder import MiniLM
-from sa3_training import train_dit, train_same
+from sa3_training.checkpoints import load_state, replace_file, save_state
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
-from sa3_training.data import Clips, load_clips, render_clips, save_clips
+from sa3_training.data.audio import AudioBatch
+from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_clips, save_clips
+from sa3_training.data.crops import on_device
+from sa3_training.evaluation.nano import Sampling, generated
+from sa3_training.evaluation.reconstruction import comb_db, mel_error
 from sa3_training.export import export
+from sa3_training.flow.denoiser import Batch, Denoiser
+from sa3_training.flow.loss import FlowRecipe, flow_loss
 from sa3_training.lapped import LappedTransform, fit
-from sa3_training.loop import averaged
-from sa3_training.recipes import (
-    NANO_FRAME_SAMPLES,
-    NANO_LATENT_DIM,
-    NANO_WHITENING,
-    NanoRecipe,
-    nano_config,
-)
+from sa3_training.loop import Draw, Every, LoopRecipe, Numbers, Stage, averaged, train
+from sa3_training.progress import Reporter
+from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NANO_WHITENING, TEXT_DIM, NanoRecipe, nano_config
+from sa3_training.stages.codec_start import new_same
+from sa3_training.stages.dit import dit_stage
+from sa3_training.stages.post import Discriminator, post_stage
+from sa3_training.stages.same import same_stage
+from sa3_training.stages.warmup import warm_up_stage
+from sa3_training.world import World
+
+LOOK_EVERY_STEPS = 200
+HELD_OUT_BATCHES = 4
+WORST_COMB_DB = 1.0
+"""A decoder may add no more than this to the original's patch comb, or the closed form is kept."""
 
 
-def build_nano(recipe: NanoRecipe, sound_font: Path, out: Path) -> Path:
-    """Run every stage that is not done yet; return the model folder ``out/nano``."""
+def build_nano(recipe: NanoRecipe, sound_font: Path, out: Path, world: World) -> Path:
+    """Run every stage that is not done yet; return the model folder ``out/nano``, the best candidate so far."""
     out.mkdir(parents=True, exist_ok=True)
     renderer = Renderer(sound_font)
     transform = lapped_transform(recipe, renderer, out / "lapped.pt")
@@ -38,17 +60,17 @@ def build_nano(recipe: NanoRecipe, sound_font: Path, out: Path) -> Path:
         clips(recipe.clip_seeds, recipe.clip_frames, transform, renderer, out / "clips.pt"),
         clips(recipe.long_seeds, recipe.long_frames, transform, renderer, out / "long.pt"),
     ]
-    spec = ModelSpec.from_config(nano_config(), "nano")
-    torch.manual_seed(recipe.decoder.seed)
-    same = train_same.new_same(spec.same, transform)
-    if spec.same.decoder.depth:
-        train_same.train(same, decoder_audio(recipe, renderer), recipe.crop, recipe.decoder, out)
-        same.load_state_dict(averaged(out / "same.ckpt"))
-    torch.manual_seed(recipe.dit.seed)
-    denoiser = train_dit.Denoiser(spec.dit, spec.conditioning)
-    train_dit.train(denoiser, pools, recipe.lengths, recipe.dit, out)
-    export(nano_config(), averaged(out / "dit.ckpt"), same.state_dict(), out / "nano")
-    return out / "nano"
+    unseen = clips(recipe.held_out_seeds, recipe.clip_frames, transform, renderer, out / "unseen.pt")
+    recipe, same = codec(recipe, transform, renderer, out, world)
+    spec = ModelSpec.from_config(nano_config(recipe.size), "nano")
+    candidates = {}
+    base = flow(recipe, spec, pools, unseen, out, world)
+    candidates["base"] = write_candidate(recipe, base, same, out / "candidates" / "base", distilled=False)
+    student = warm_up(recipe, spec, base, pools, out, world)
+    candidates["warm-up"] = write_candidate(recipe, student, same, out / "candidates" / "warm-up", distilled=True)
+    finished = post(recipe, spec, base, student, pools, out, world)
+    candidates["post"] = write_candidate(recipe, finished, same, out / "candidates" / "post", distilled=True)
+    return keep_best(candidates, recipe.judge_seeds, out)
 
 
 def lapped_transform(recipe: NanoRecipe, renderer: Renderer, path: Path) -> LappedTransform:
@@ -57,9 +79,8 @@ def lapped_transform(recipe: NanoRecipe, renderer: Renderer, path: Path) -> Lapp
         length = 160 * NANO_FRAME_SAMPLES
         seconds = length / SAMPLE_RATE
         audio = (torch.from_numpy(renderer.render(compose(seed, seconds), seconds)) for seed in recipe.fit_seeds)
-        transform = fit(audio, NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NANO_WHITENING)
-        torch.save(vars(transform), path)
-    return LappedTransform(**torch.load(path, weights_only=True))
+        save_state(vars(fit(audio, NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NANO_WHITENING)), path)
+    return LappedTransform(**load_state(path))
 
 
 def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: Renderer, path: Path) -> Clips:
@@ -70,8 +91,194 @@ def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: R
     return load_clips(path)
 
 
-def decoder_audio(recipe: NanoRecipe, renderer: Renderer) -> Tensor:
-    """Return the decoder's training audio, int16 [N, 2, S]; rendering it again is faster than reading it."""
-    seconds = recipe.decoder_clip_seconds
-    rendered = (renderer.render(compose(seed, seconds), seconds) for seed in recipe.decoder_seeds)
-    return torch.stack([(torch.from_numpy(audio) * 32767).to(torch.int16) for audio in rendered])
+def codec(
+    recipe: NanoRecipe, transform: LappedTransform, renderer: Renderer, out: Path, world: World
+) -> tuple[NanoRecipe, Same]:
+    """Train the decoder's transformer path, if the recipe has one, and keep it only if it sounds better."""
+    closed = replace(recipe, size=replace(recipe.size, decoder_depth=0))
+    plain = new_same(ModelSpec.from_config(nano_config(closed.size), "nano").same, transform)
+    if not recipe.size.decoder_depth:
+        return closed, plain
+    torch.manual_seed(recipe.codec.loop.seed)
+    learned = new_same(ModelSpec.from_config(nano_config(recipe.size), "nano").same, transform).to(world.device)
+    encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
+    pool = rendered(recipe.decoder_seeds, recipe.decoder_clip_seconds, renderer)
+    length = recipe.codec.crop_frames * NANO_FRAME_SAMPLES
+
+    def batches(draw: Draw) -> AudioBatch:
+        rng = draw.random()
+        rows = [rng.randrange(len(pool)) for _ in range(recipe.codec.batch_size)]
+        starts = [rng.randint(0, pool.shape[-1] - length) for _ in rows]
+        cut = [pool[row, :, start : start + length] for row, start in zip(rows, starts, strict=True)]
+        return AudioBatch(torch.stack(cut).float() / 32767, ("",) * len(rows))
+
+    def text_states(captions: tuple[str, ...]) -> Tensor:
+        return encoder.encode(list(captions), 1)[0]
+
+    stage = same_stage(
+        learned, batches, text_states, TEXT_DIM, SAMPLE_RATE, recipe.codec.losses, recipe.codec.loop, world
+    )
+    run(stage, recipe.codec.loop, out, "codec", world)
+    state = averaged(out / "codec.ckpt", "same")
+    learned.load_state_dict(
+        {key.removeprefix("same."): value for key, value in state.items() if key.startswith("same.")}
+    )
+    learned.cpu()
+    audio = rendered(recipe.held_out_seeds[:16], 6.0, renderer).float() / 32767
+    return (recipe, learned) if is_better_codec(learned, plain, audio) else (closed, plain)
+
+
+@torch.inference_mode()
+def is_better_codec(learned: Same, plain: Same, audio_BCS: Tensor) -> bool:
+    """Say whether the learned decoder has the lower mel error without a hum at the patch rate."""
+    audio = audio_BCS[..., : audio_BCS.shape[-1] // (2 * NANO_FRAME_SAMPLES) * 2 * NANO_FRAME_SAMPLES]
+    latents = plain.encode(audio)
+    ours, theirs = learned.decode(latents), plain.decode(latents)
+    original, comb = (fmean(comb_db(clip, 256) for clip in group) for group in (audio, ours))
+    return mel_error(ours, audio) < mel_error(theirs, audio) and comb < original + WORST_COMB_DB
+
+
+def rendered(seeds: range, seconds: float, renderer: Renderer) -> Tensor:
+    """Return corpus audio, int16 [N, 2, S]; rendering it again is faster than reading it."""
+    each = (renderer.render(compose(seed, seconds), seconds) for seed in seeds)
+    return torch.stack([(torch.from_numpy(audio) * 32767).to(torch.int16) for audio in each])
+
+
+def flow(
+    recipe: NanoRecipe, spec: ModelSpec, pools: list[Clips], unseen: Clips, out: Path, world: World
+) -> dict[str, Tensor]:
+    """Train the DiT by flow matching; return the averaged weights with the lowest error on unseen clips."""
+    torch.manual_seed(recipe.dit_loop.seed)
+    denoiser = Denoiser.new(spec.dit, spec.conditioning).to(world.device)
+    stage = dit_stage(denoiser, drawing(pools, recipe), frame_rate(spec), recipe.dit, recipe.dit_loop, world)
+    best = out / "dit.best.pt"
+    lowest = load_state(best)["error"] if best.exists() else float("inf")
+
+    def look(step: int) -> Numbers:
+        nonlocal lowest
+        average = stage.learners["dit"].ema
+        assert average is not None
+        error = unseen_error(spec, average.state, unseen, world)
+        if error < lowest and world.is_first:
+            lowest = error
+            save_state({"error": error, "step": step, "weights": average.state}, best)
+        return {"unseen": error}
+
+    run(stage, recipe.dit_loop, out, "dit", world, look)
+    weights: dict[str, Tensor] = load_state(best)["weights"]
+    return weights
+
+
+@torch.no_grad()
+def unseen_error(spec: ModelSpec, weights: dict[str, Tensor], unseen: Clips, world: World) -> float:
+    """Return the flow error of averaged weights on clips never trained on, always with the same noise."""
+    denoiser = Denoiser.new(spec.dit, spec.conditioning).to(world.device)
+    denoiser.load_state_dict(weights)
+    plain = FlowRecipe(couple=False, context_dropout=0.0, mask_shares=(1.0, 0.0, 0.0))
+    rows = torch.arange(len(unseen.latents)).chunk(HELD_OUT_BATCHES)
+    errors = []
+    for index, part in enumerate(rows):
+        texts = unseen.caption_of[part, 0]
+        size, num_frames = len(part), unseen.num_frames
+        batch = Batch(
+            unseen.latents[part].float(), unseen.grids[part].float(), unseen.states[texts].float(), unseen.masks[texts],
+            torch.full((size,), num_frames * unseen.frame_seconds), torch.full((size,), num_frames),
+            torch.full((size,), num_frames),
+        )  # fmt: skip
+        generator = Draw(0, -1, index).generator()
+        errors.append(float(flow_loss(denoiser, on_device(batch, world.device), plain, frame_rate(spec), generator)[0]))
+    return fmean(errors)
+
+
+def warm_up(
+    recipe: NanoRecipe, spec: ModelSpec, base: dict[str, Tensor], pools: list[Clips], out: Path, world: World
+) -> dict[str, Tensor]:
+    """Distil the base model into one that needs few steps and no guidance."""
+    teacher, student = loaded(spec, base, world), loaded(spec, base, world)
+    stage = warm_up_stage(student, teacher, drawing(pools, recipe), recipe.warm_up, recipe.warm_up_loop, world)
+    run(stage, recipe.warm_up_loop, out, "warm-up", world)
+    return averaged(out / "warm-up.ckpt", "dit")
+
+
+def post(
+    recipe: NanoRecipe, spec: ModelSpec, base: dict[str, Tensor], student: dict[str, Tensor], pools: list[Clips],
+    out: Path, world: World,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Post-train the distilled model against a discriminator that starts as the base model."""
+    torch.manual_seed(recipe.post_loop.seed)
+    discriminator = Discriminator(loaded(spec, base, world), recipe.post.num_blocks).to(world.device)
+    stage = post_stage(
+        loaded(spec, student, world), discriminator, drawing(pools, recipe), recipe.post, recipe.post_loop, world
+    )
+    run(stage, recipe.post_loop, out, "post", world)
+    return averaged(out / "post.ckpt", "dit")
+
+
+def loaded(spec: ModelSpec, weights: dict[str, Tensor], world: World) -> Denoiser:
+    """Return a denoiser with these weights."""
+    denoiser = Denoiser.new(spec.dit, spec.conditioning)
+    denoiser.load_state_dict({key: tensor.clone() for key, tensor in copy.copy(weights).items()})
+    return denoiser.to(world.device)
+
+
+def drawing(pools: list[Clips], recipe: NanoRecipe) -> Callable[[Draw], Batch]:
+    """Return what draws a batch of the corpus for every part."""
+
+    def draw(part: Draw) -> Batch:
+        rng: random.Random = part.random()
+        return draw_batch(pools, recipe.lengths, rng)
+
+    return draw
+
+
+def frame_rate(spec: ModelSpec) -> float:
+    """Return latent frames per second."""
+    return spec.sample_rate / spec.samples_per_frame
+
+
+def run(
+    stage: Stage, loop: LoopRecipe, out: Path, name: str, world: World, look: Callable[[int], Numbers] | None = None
+) -> None:
+    """Train one stage to its end, with a bar and a log. Raises KeyboardInterrupt when it was asked to stop."""
+    with Reporter(out, name, bar=world.is_first) as report:
+        position = train(
+            stage, loop, out, name, world, report if world.is_first else None,
+            [Every(LOOK_EVERY_STEPS, look)] if look else [],
+        )  # fmt: skip
+    if not position.is_done:
+        raise KeyboardInterrupt(f"{name} stopped at step {position.step}; the same command goes on from there")
+
+
+def write_candidate(
+    recipe: NanoRecipe, weights: dict[str, Tensor], same: Same, folder: Path, *, distilled: bool
+) -> Path:
+    """Write one finished model."""
+    export(nano_config(recipe.size, distilled=distilled), weights, same.state_dict(), folder)
+    return folder
+
+
+def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> Path:
+    """Measure every candidate, write ``out/candidates.json``, and copy the best to ``out/nano``."""
+    scores: dict[str, Any] = {}
+    for name, folder in candidates.items():
+        model = load_model(folder, "nano")
+        sampling = Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
+        measured = generated(model, sampling, range(num_seeds))
+        scores[name] = {"score": score(measured), "measured": measured}
+    text = json.dumps(scores, indent=1).encode()
+    replace_file(out / "candidates.json", lambda file: file.write(text) and None)
+    best = max(scores, key=lambda name: scores[name]["score"])
+    shutil.copytree(candidates[best], out / "nano", dirs_exist_ok=True)
+    return out / "nano"
+
+
+def score(measured: dict[str, Any]) -> float:
+    """Return the mean of what can be heard: on tempo, brightness in order, bass and pads in tune."""
+    return fmean(
+        (
+            measured["tempo"]["on_tempo_asked"],
+            measured["centroid"]["whole_order"],
+            measured["bass"]["in_tune"],
+            measured["pad"]["in_tune"],
+        )
+    )

@@ -1,4 +1,4 @@
-"""Recipes: complete, frozen descriptions of what is trained. Knows no loop."""
+"""Recipes: complete, frozen descriptions of how nano is made. Knows no loop."""
 
 from __future__ import annotations
 
@@ -6,55 +6,121 @@ from dataclasses import dataclass
 from typing import Any
 
 from sa3_daw.generation.beat_grid import BEAT_GRID_DIM
-from sa3_training.data import MAX_TOKENS
+from sa3_training.data.corpus_pool import MAX_TOKENS, Lengths
 from sa3_training.loop import LoopRecipe
-from sa3_training.train_dit import Lengths
-from sa3_training.train_same import CropRecipe
+from sa3_training.stages.dit import DitRecipe
+from sa3_training.stages.post import PostRecipe
+from sa3_training.stages.same import SameRecipe
+from sa3_training.stages.warmup import WarmUpRecipe
 
 NANO_FRAME_SAMPLES = 2048
 NANO_LATENT_DIM = 128
 NANO_WHITENING = 0.5
-NANO_DECODER_DEPTH = 0
-"""Transformer layers of the decoder. 0: the lapped path alone (docs/experiments.md tells why)."""
-
 TEXT_DIM = 384
+HEAD_DIM = 64
+
+NO_END = 10**9
+"""Steps of a stage that only its minutes end."""
+
+
+@dataclass(frozen=True)
+class NanoSize:
+    """Widths and depths. ``decoder_depth`` 0 is the lapped path alone (docs/experiments.md tells why)."""
+
+    dit_width: int
+    dit_depth: int
+    decoder_depth: int
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Training of the decoder's transformer path: crops of ``crop_frames``, ``batch_size`` at a time."""
+
+    crop_frames: int
+    batch_size: int
+    losses: SameRecipe
+    loop: LoopRecipe
 
 
 @dataclass(frozen=True)
 class NanoRecipe:
     """Everything that decides nano's weights, besides the sound font. Seeds are corpus seeds, disjoint by use."""
 
+    size: NanoSize
     fit_seeds: range
     clip_seeds: range
     clip_frames: int
     long_seeds: range
     long_frames: int
+    held_out_seeds: range
     decoder_seeds: range
     decoder_clip_seconds: float
-    crop: CropRecipe
-    decoder: LoopRecipe
+    codec: Codec
     lengths: Lengths
-    dit: LoopRecipe
+    dit: DitRecipe
+    dit_loop: LoopRecipe
+    warm_up: WarmUpRecipe
+    warm_up_loop: LoopRecipe
+    post: PostRecipe
+    post_loop: LoopRecipe
+    judge_seeds: int
+    """Clips per prompt by which the finished candidates are compared."""
 
 
 def nano() -> NanoRecipe:
-    """Return the recipe for two cores and about an hour: 23 h of short clips, 13 h of half-minute ones."""
+    """Return the recipe for two idle cores and about three hours: 23 h of short clips, 13 h of half-minute ones."""
     return NanoRecipe(
+        size=NanoSize(dit_width=192, dit_depth=6, decoder_depth=0),
         fit_seeds=range(0, 700),
         clip_seeds=range(0, 8000),
         clip_frames=220,
         long_seeds=range(20_000, 21_500),
         long_frames=650,
+        held_out_seeds=range(100_000, 100_064),
         decoder_seeds=range(30_000, 30_300),
         decoder_clip_seconds=9.0,
-        crop=CropRecipe(),
-        decoder=LoopRecipe(minutes=18, muon_lr=2e-2, adam_lr=2e-3, ema=0.998, seed=0),
-        lengths=((96, 16), (96, 16), (160, 10), (160, 10), (216, 8), (648, 3)),
-        dit=LoopRecipe(minutes=45, muon_lr=2e-2, adam_lr=2e-3, ema=0.998, seed=0),
+        codec=Codec(16, 5, SameRecipe(probe_width=128, probe_depth=2, discriminator_width=16), minutes(30)),
+        lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=1760),
+        dit=DitRecipe(),
+        dit_loop=minutes(120),
+        warm_up=WarmUpRecipe(guidance_scale=3.0),
+        warm_up_loop=minutes(20),
+        post=PostRecipe(),
+        post_loop=minutes(30),
+        judge_seeds=12,
     )
 
 
-def nano_config() -> dict[str, Any]:
+def nano_on_gpu() -> NanoRecipe:
+    """Return the recipe for one GPU and about half an hour besides rendering: a larger DiT, a learned decoder."""
+    return NanoRecipe(
+        size=NanoSize(dit_width=384, dit_depth=8, decoder_depth=4),
+        fit_seeds=range(0, 700),
+        clip_seeds=range(0, 16_000),
+        clip_frames=220,
+        long_seeds=range(20_000, 23_000),
+        long_frames=650,
+        held_out_seeds=range(100_000, 100_064),
+        decoder_seeds=range(30_000, 32_000),
+        decoder_clip_seconds=9.0,
+        codec=Codec(64, 32, SameRecipe(warm_up_steps=1500, probe_width=256, probe_depth=2), minutes(8)),
+        lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=32_768),
+        dit=DitRecipe(),
+        dit_loop=minutes(14),
+        warm_up=WarmUpRecipe(guidance_scale=3.0),
+        warm_up_loop=minutes(3),
+        post=PostRecipe(),
+        post_loop=minutes(4),
+        judge_seeds=24,
+    )
+
+
+def minutes(count: float) -> LoopRecipe:
+    """Return a loop that its time alone ends."""
+    return LoopRecipe(num_steps=NO_END, minutes=count)
+
+
+def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
     """Return nano's ``model_config.json`` in the published format; ``sa3_daw`` holds our own defaults."""
     stage = {
         "channels": 192,
@@ -74,15 +140,15 @@ def nano_config() -> dict[str, Any]:
     decoder = {
         **stage,
         "out_channels": 512,
-        "transformer_depths": [NANO_DECODER_DEPTH],
+        "transformer_depths": [size.decoder_depth],
         "sinusoidal_blocks": [0],
         "conv_mapping": True,
     }
     dit = {
         "io_channels": NANO_LATENT_DIM,
-        "embed_dim": 192,
-        "depth": 6,
-        "num_heads": 3,
+        "embed_dim": size.dit_width,
+        "depth": size.dit_depth,
+        "num_heads": size.dit_width // HEAD_DIM,
         "cond_token_dim": TEXT_DIM,
         "global_cond_dim": TEXT_DIM,
         "local_add_cond_dim": 1 + NANO_LATENT_DIM + BEAT_GRID_DIM,
@@ -95,6 +161,8 @@ def nano_config() -> dict[str, Any]:
         "ff_kwargs": {"mult": 2.0},
         "num_memory_tokens": 4,
     }
+    guided = {"steps": 12, "guidance_scale": 3.0, "headroom_seconds": 0.0}
+    free = {"steps": 8, "guidance_scale": 1.0, "headroom_seconds": 0.0}
     return {
         "model_type": "diffusion_cond_inpaint",
         "sample_rate": 44100,
@@ -126,7 +194,7 @@ def nano_config() -> dict[str, Any]:
             },
             "diffusion": {
                 "type": "dit",
-                "diffusion_objective": "rectified_flow",
+                "diffusion_objective": "rf_denoiser" if distilled else "rectified_flow",
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input", "beat_grid"],
@@ -134,5 +202,5 @@ def nano_config() -> dict[str, Any]:
             },
             "io_channels": NANO_LATENT_DIM,
         },
-        "sa3_daw": {"steps": 12, "guidance_scale": 3.0, "headroom_seconds": 0.0},
+        "sa3_daw": free if distilled else guided,
     }

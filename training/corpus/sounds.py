@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sa3_training.corpus.score import DRUMS, Score
 
 SAMPLE_RATE = 44100
-SOUND_FONT_VARIABLE = "SA3_SOUND_FONT"
+SOUND_FONT_VARIABLE = "SA3TRAIN_SOUND_FONT"
 DEFAULT_SOUND_FONT = Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3")
 
 PROGRAMS = {"bass": 38, "pad": 50, "keys": 4, "lead": 81}

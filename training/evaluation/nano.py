@@ -24,7 +24,7 @@ from sa3_daw.models.same import Same
 from sa3_training import measures
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.sounds import Renderer
-from sa3_training.losses import comb_db, mel_error, mr_stft, snr_db
+from sa3_training.evaluation.reconstruction import comb_db, mel_error, mr_stft, snr_db
 
 SAMPLE_RATE = 44100
 SECONDS = 6.0
@@ -174,7 +174,7 @@ def _distances(estimate: Tensor, audio: Tensor) -> dict[str, float]:
     return {
         "snr_db": snr_db(estimate, audio),
         "mel": mel_error(estimate, audio),
-        "mr_stft": float(mr_stft(estimate, audio)),
+        "mr_stft": mr_stft(estimate, audio),
         "comb_db": fmean(comb_db(clip, patch) for clip in estimate),
         "comb_of_original_db": fmean(comb_db(clip, patch) for clip in audio),
     }

@@ -1,4 +1,4 @@
-"""The rendered corpus on disk: latents, beat grids and caption states, and batches of them. Knows no model.
+"""Nano's rendered corpus on disk: latents, beat grids and caption states, and batches of them. Knows no model.
 
 Shapes: B batch, D latent channels, T frames, L text tokens.
 """
@@ -16,9 +16,11 @@ from torch import Tensor
 from sa3_daw.generation.beat_grid import beat_grid
 from sa3_daw.models.text_encoder import MiniLM
 from sa3_daw.music.timeline import TempoMap
+from sa3_training.checkpoints import load_state, save_state
 from sa3_training.corpus.captions import caption
 from sa3_training.corpus.score import Score, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
+from sa3_training.flow.denoiser import Batch
 from sa3_training.lapped import LappedTransform
 
 LEAD_FRAMES = 2
@@ -42,17 +44,6 @@ class Clips:
     @property
     def num_frames(self) -> int:
         return int(self.latents.shape[-1])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one training step sees."""
-
-    latents_BDT: Tensor
-    grid_BGT: Tensor
-    states_BLD: Tensor
-    mask_BL: Tensor
-    seconds_B: Tensor
 
 
 def render_clips(
@@ -92,23 +83,35 @@ def _grid(score: Score, num_frames: int, frame_seconds: float) -> np.ndarray:
 
 def save_clips(clips: Clips, path: Path) -> None:
     """Write the clips to one file, whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(vars(clips), part)
-    part.rename(path)
+    save_state(vars(clips), path)
 
 
 def load_clips(path: Path) -> Clips:
     """Read what ``save_clips`` wrote."""
-    return Clips(**torch.load(path, weights_only=True))
+    return Clips(**load_state(path))
 
 
-def draw_batch(pools: list[Clips], lengths: tuple[tuple[int, int], ...], rng: random.Random) -> Batch:
-    """Draw one batch, of random clips of one pool, cut to one length.
+@dataclass(frozen=True)
+class Lengths:
+    """Crops of every length between two bounds, evenly in octaves; shorter ones come in larger batches."""
 
-    ``lengths`` pairs a crop length in frames with a batch size; one pair is drawn and filled from a pool
-    that is long enough. Half of the crops start at the clip's start, lead included.
+    shortest_frames: int
+    longest_frames: int
+    frames_per_batch: int
+
+    def draw(self, rng: random.Random) -> tuple[int, int]:
+        """Return a crop length in frames and how many of them make a batch."""
+        ratio = self.longest_frames / self.shortest_frames
+        num_frames = round(self.shortest_frames * ratio ** rng.random())
+        return num_frames, max(1, self.frames_per_batch // num_frames)
+
+
+def draw_batch(pools: list[Clips], lengths: Lengths, rng: random.Random) -> Batch:
+    """Draw one batch of one length, of random clips of one pool that is long enough.
+
+    Half of the crops start at the clip's start, lead included.
     """
-    num_frames, size = rng.choice(lengths)
+    num_frames, size = lengths.draw(rng)
     fitting = [pool for pool in pools if pool.num_frames >= num_frames]
     clips = rng.choices(fitting, [len(pool.latents) for pool in fitting])[0]
     rows = [rng.randrange(len(clips.latents)) for _ in range(size)]
@@ -117,9 +120,11 @@ def draw_batch(pools: list[Clips], lengths: tuple[tuple[int, int], ...], rng: ra
     cut = [(row, slice(start, start + num_frames)) for row, start in zip(rows, starts, strict=True)]
     texts = [int(clips.caption_of[row, rng.randrange(CAPTIONS_PER_CLIP)]) for row in rows]
     return Batch(
-        torch.stack([clips.latents[row, :, window] for row, window in cut]).float(),
-        torch.stack([clips.grids[row, :, window] for row, window in cut]).float(),
-        clips.states[texts].float(),
-        clips.masks[texts],
-        torch.full((size,), num_frames * clips.frame_seconds),
+        latents_BDT=torch.stack([clips.latents[row, :, window] for row, window in cut]).float(),
+        grid_BGT=torch.stack([clips.grids[row, :, window] for row, window in cut]).float(),
+        states_BLD=clips.states[texts].float(),
+        mask_BL=clips.masks[texts],
+        seconds_B=torch.full((size,), num_frames * clips.frame_seconds),
+        valid_B=torch.full((size,), num_frames),
+        source_frames_B=torch.full((size,), num_frames),
     )

@@ -1,0 +1,206 @@
+"""Runs resume bit for bit, survive a real kill in the middle of a save, and do not care how many processes they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sa3_training.checkpoints import DiskFull, load_state, replace_file, require_disk, save_state
+from sa3_training.loop import (
+    Draw,
+    Every,
+    Learner,
+    LoopRecipe,
+    Numbers,
+    Stage,
+    averaged,
+    plain_stage,
+    stored_step,
+    train,
+)
+from sa3_training.optim import Ema, optimisers
+from sa3_training.progress import Reporter, read_log
+from sa3_training.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Tiny(nn.Module):
+    """A regression whose batches depend on the draw alone; one layer is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.matrix = nn.Linear(4, 4)
+
+    def loss(self, draw: Draw) -> tuple[Tensor, Numbers]:
+        x = torch.randn(16, 4, generator=draw.generator())
+        error = (self.matrix(self.frozen(x)) + x).square().mean()
+        return error, {"error": float(error.detach())}
+
+
+def stage_of(recipe: LoopRecipe, world: World | None = None) -> Stage:
+    module = Tiny()
+    learner = Learner(module, optimisers(module, 1e-2, 1e-2), Ema(module, 0.9))
+    return plain_stage(learner, module.loss, recipe, world or World(), "tiny")
+
+
+def weights(stage: Stage) -> dict[str, Tensor]:
+    return stage.learners["tiny"].module.state_dict()
+
+
+def test_a_resumed_run_ends_bit_for_bit_like_a_straight_one(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=12, num_parts=2)
+    straight = stage_of(recipe)
+    train(straight, recipe, tmp_path / "straight", "tiny", World())
+    stopped = stage_of(recipe)
+    stop = Every(1, lambda step: _interrupt() if step == 5 else {})
+    position = train(stopped, recipe, tmp_path / "resumed", "tiny", World(), events=[stop])
+    assert (position.step, position.is_done) == (5, False)
+    resumed = stage_of(recipe)
+    assert train(resumed, recipe, tmp_path / "resumed", "tiny", World()).is_done
+    for key, tensor in weights(straight).items():
+        assert torch.equal(tensor, weights(resumed)[key]), key
+    one, two = (averaged(tmp_path / name / "tiny.ckpt", "tiny") for name in ("straight", "resumed"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def _interrupt() -> Numbers:
+    os.kill(os.getpid(), signal.SIGINT)
+    return {}
+
+
+def test_a_checkpoint_leaves_out_what_is_frozen(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=1)
+    train(stage_of(recipe), recipe, tmp_path, "tiny", World())
+    saved = load_state(tmp_path / "tiny.ckpt")["learners"]["tiny"]["module"]
+    assert set(saved) == {"matrix.weight", "matrix.bias"}
+    assert stored_step(tmp_path / "tiny.ckpt") == 1
+
+
+def test_minutes_end_a_run_before_its_steps(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=10**9, minutes=0.005, log_every_steps=5)
+    with Reporter(tmp_path, "tiny") as report:
+        assert train(stage_of(recipe), recipe, tmp_path, "tiny", World(), report).is_done
+    log = read_log(tmp_path / "tiny.log")
+    assert log[-1]["progress"] == 1 and log[-1]["loss"] < log[0]["loss"]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=1)
+    train(stage_of(recipe), recipe, tmp_path, "tiny", World())
+    other = nn.Linear(2, 2)
+    stage = plain_stage(Learner(other, optimisers(other, 1e-2, 1e-2)), Tiny().loss, recipe, World(), "tiny")
+    with pytest.raises(ValueError, match="another model"):
+        train(stage, recipe, tmp_path, "tiny", World())
+
+
+SAVER = """
+import sys, torch
+from pathlib import Path
+from sa3_training.checkpoints import save_state
+path, number = Path(sys.argv[1]), 0
+while True:
+    number += 1
+    save_state({"number": number, "tensor": torch.full((2_000_000,), float(number))}, path)
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_a_save_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    part = tmp_path / "run.ckpt.part"
+    killed_while_writing = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE, text=True, env=os.environ | _import_path()
+        )
+        assert process.stdout is not None
+        saved = [int(process.stdout.readline()) for _ in range(2 + attempt)][-1]
+        _wait_for(lambda: part.exists() and part.stat().st_size > 100_000)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        saved = max([saved, *map(int, process.stdout.read().split())])
+        process.stdout.close()
+        killed_while_writing += part.exists()
+        state = load_state(path)
+        assert state["number"] >= saved
+        assert torch.equal(state["tensor"], torch.full((2_000_000,), float(state["number"])))
+    assert killed_while_writing, "no attempt was killed while it wrote"
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def _import_path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_a_full_disk_is_named_and_the_old_state_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    save_state({"number": 1}, path)
+
+    def fill(file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DiskFull, match=r"run\.ckpt.*No space left.*MiB are free"):
+        replace_file(path, fill)
+    assert load_state(path) == {"number": 1}
+    assert not list(tmp_path.glob("*.part"))
+    with pytest.raises(DiskFull, match="the corpus needs about"):
+        require_disk(tmp_path, 1 << 60, "the corpus")
+
+
+WORKER = """
+import json, sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from sa3_training.loop import LoopRecipe, train
+from sa3_training.world import join_world, leave_world
+from tests.test_training_loop import stage_of, weights
+world = join_world("cpu")
+recipe = LoopRecipe(num_steps=6, num_parts=2)
+stage = stage_of(recipe, world)
+train(stage, recipe, Path(sys.argv[1]), "tiny", world)
+if world.is_first:
+    print(json.dumps({key: tensor.double().flatten().tolist() for key, tensor in weights(stage).items()}))
+leave_world(world)
+"""
+
+
+def test_two_processes_train_the_same_model_as_one(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=6, num_parts=2)
+    alone = stage_of(recipe)
+    train(alone, recipe, tmp_path / "one", "tiny", World())
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "--no-python", sys.executable, "-c", WORKER, str(tmp_path / "two"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | _import_path() | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout.splitlines()[-1])
+    for key, tensor in weights(alone).items():
+        assert together[key] == pytest.approx(tensor.double().flatten().tolist(), abs=1e-7), key
+
+
+def test_parts_must_divide_among_the_processes() -> None:
+    assert list(World(1, 2).parts(4)) == [1, 3]
+    with pytest.raises(Exception, match="a multiple of the 2 processes"):
+        World(0, 2).parts(3)

@@ -1,0 +1,217 @@
+"""Audio -> latents in the published pre-encoded format, kept for the next run. Knows no adapter and no loop.
+
+A folder of pairs ``<id>.npy`` (float32 [D, T]) and ``<id>.json``, and ``silence.npy``; our own facts (tempo, where
+the first beat lies) stand under "sa3_daw" in the JSON. Source: SPEC 8.8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+
+from sa3_daw.models.same import Same
+from sa3_daw.models.specs import ModelSpec
+from sa3_training.checkpoints import replace_file, require_disk
+from sa3_training.data.folder import Sound, seconds_of
+
+ITEMS_PER_BATCH = 10_000
+SILENCE_FRAMES = 64
+CORPUS_RMS, CORPUS_PEAK = 0.12, 0.98
+"""Nano's corpus has one level; a file that is quieter or louder would teach it a level instead of a sound."""
+
+FORMAT = 2
+"""Raised when older caches must not be used."""
+
+
+@dataclass(frozen=True)
+class Beats:
+    """A steady tempo and the second, from the file's start, at which a bar starts."""
+
+    bpm: float
+    bar_seconds: float
+    numerator: int = 4
+    denominator: int = 4
+
+
+@dataclass(frozen=True)
+class Item:
+    """One encoded stretch of a source file.
+
+    ``latents`` [D, T], ``valid`` of whose frames hold sound. ``lead_frames`` of silence stand before a file's start in
+    models whose generation has them too. ``seconds_start`` is where the stretch starts in the file.
+    """
+
+    latents: NDArray[np.float32]
+    valid: int
+    caption: str
+    name: str
+    seconds_start: float
+    seconds_total: float
+    lead_frames: int
+    beats: Beats | None
+
+
+def item_frames(spec: ModelSpec) -> int:
+    """Return the frames of one stretch: two minutes, or as much as the model can make at once."""
+    longest = min(spec.max_num_samples, 120 * spec.sample_rate) // spec.samples_per_frame
+    return longest // spec.same.frame_alignment * spec.same.frame_alignment
+
+
+def lead_frames(spec: ModelSpec) -> int:
+    """Return the frames of silence that generation leaves before a clip."""
+    return spec.same.frame_alignment if spec.same.decoder.lapped else 0
+
+
+def cache_key(source: Sound, caption: str, beats: Beats | None, spec: ModelSpec) -> str:
+    """Return a name for the encoding of these bytes by this codec."""
+    digest = hashlib.sha256(f"{FORMAT} {spec.name} {spec.same} {source.num_samples} {caption} {beats}".encode())
+    for block in source.blocks():
+        digest.update(block)
+    return digest.hexdigest()[:20]
+
+
+def encode_folder(
+    sources: Sequence[tuple[Sound, str, Beats | None]],
+    same: Same,
+    spec: ModelSpec,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> list[Item]:
+    """Encode every source, or read it from ``folder`` when it is there unchanged.
+
+    ``sources`` are files with caption and tempo. Raises DiskFull before anything is encoded.
+    """
+    seconds = seconds_of(source for source, _, _ in sources)
+    frames = seconds * spec.sample_rate / spec.samples_per_frame + item_frames(spec)
+    require_disk(folder, int(4 * spec.dit.latent_dim * frames), "the encoded audio")
+    write_silence(same, spec, folder)
+    index = _read_index(folder)
+    items: list[Item] = []
+    for number, (source, caption, beats) in enumerate(sources):
+        key = cache_key(source, caption, beats, spec)
+        names = index.get(key)
+        if names is None:
+            names = _encode_source(source, caption, beats, same, spec, folder, _next_batch(index))
+            index[key] = names
+            _write_json(folder / "index.json", index)
+            tell(f"encoded {source.name} ({number + 1} of {len(sources)})")
+        items += [read_item(folder, name) for name in names]
+    return items
+
+
+def read_item(folder: Path, name: str) -> Item:
+    """Read one pair; pairs that another program pre-encoded need not have our own facts."""
+    entry = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    own = entry.get("sa3_daw", {})
+    latents = np.load(folder / f"{name}.npy")
+    return Item(
+        latents=latents,
+        valid=min(int(sum(entry["padding_mask"])), latents.shape[1]),
+        caption=entry["prompt"],
+        name=entry["relpath"],
+        seconds_start=entry["seconds_start"],
+        seconds_total=entry["seconds_total"],
+        lead_frames=own.get("lead_frames", 0),
+        beats=Beats(**own["beats"]) if own.get("beats") else None,
+    )
+
+
+def read_folder(folder: Path) -> list[Item]:
+    """Read every pair of a pre-encoded folder, in order."""
+    return [read_item(folder, path.stem) for path in sorted(folder.glob("*.json")) if path.stem.isdigit()]
+
+
+@torch.inference_mode()
+def write_silence(same: Same, spec: ModelSpec, folder: Path) -> None:
+    """Write the encoding of digital silence, which short items are padded with."""
+    path = folder / "silence.npy"
+    if not path.exists():
+        silent = torch.zeros(1, 2, SILENCE_FRAMES * spec.samples_per_frame)
+        latents = same.encode(silent.to(_device(same))).float().cpu().numpy()
+        replace_file(path, lambda file: np.save(file, latents))
+
+
+def _encode_source(
+    source: Sound, caption: str, beats: Beats | None, same: Same, spec: ModelSpec, folder: Path, batch: int
+) -> list[str]:
+    frame, rate = spec.samples_per_frame, source.sample_rate
+    lead = lead_frames(spec)
+    body = (item_frames(spec) - lead) * frame
+    step = math.ceil(body * rate / spec.sample_rate)
+    started = time.perf_counter()
+    gain = corpus_gain(source) if lead else 1.0
+    names: list[str] = []
+    for start in range(0, source.num_samples, step):
+        length = min(step, source.num_samples - start)
+        if names and length < rate // 2:
+            break  # the last half second of a long file is no piece of music
+        audio = gain * model_rate(source.read(start, length), rate, spec.sample_rate)[:, :body]
+        latents = _encode(audio, lead if start == 0 else 0, same, spec)
+        valid = -(-audio.shape[1] // frame) + (lead if start == 0 else 0)
+        valid = min(valid, latents.shape[1])
+        name = f"{batch:06d}{len(names):04d}"
+        entry = {
+            "prompt": caption,
+            "path": str(source.path),
+            "relpath": source.name,
+            "timestamps": [start / rate, (start + length) / rate],
+            "seconds_start": start / rate,
+            "seconds_total": math.ceil(seconds_of([source])),
+            "padding_mask": [1] * valid + [0] * (latents.shape[1] - valid),
+            "sample_rate": spec.sample_rate,
+            "load_time": round(time.perf_counter() - started, 3),
+            "sa3_daw": {"lead_frames": lead if start == 0 else 0, "beats": vars(beats) if beats else None},
+        }
+        replace_file(folder / f"{name}.npy", lambda file, latents=latents: np.save(file, latents))
+        _write_json(folder / f"{name}.json", entry)
+        names.append(name)
+    return names
+
+
+def corpus_gain(source: Sound) -> np.float32:
+    """Return the gain that brings a file to the level of nano's corpus, as far as its peak allows."""
+    audio = source.read(0, source.num_samples)
+    level, peak = float(np.sqrt(np.square(audio).mean())), float(np.abs(audio).max())
+    return np.float32(min(CORPUS_RMS / max(level, 1e-6), CORPUS_PEAK / max(peak, 1e-6)))
+
+
+def model_rate(audio_CS: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """Return audio [2, n] at the model's rate."""
+    if rate == wanted:
+        return audio_CS
+    return np.ascontiguousarray(soxr.resample(audio_CS.T, rate, wanted, quality="VHQ").T, dtype=np.float32)
+
+
+@torch.inference_mode()
+def _encode(audio_CS: NDArray[np.float32], lead: int, same: Same, spec: ModelSpec) -> NDArray[np.float32]:
+    audio = torch.from_numpy(audio_CS).clamp(-1, 1)[None]
+    audio = torch.nn.functional.pad(audio, (lead * spec.samples_per_frame, 0))
+    return same.encode(audio.to(_device(same)))[0].float().cpu().numpy()
+
+
+def _device(same: Same) -> torch.device:
+    return same.bottleneck.running_std.device
+
+
+def _read_index(folder: Path) -> dict[str, list[str]]:
+    path = folder / "index.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _next_batch(index: dict[str, list[str]]) -> int:
+    return 1 + max((int(name[:6]) for names in index.values() for name in names), default=-1)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    replace_file(path, lambda file: file.write(json.dumps(content).encode()) and None)

@@ -1,0 +1,37 @@
+"""Noise levels t to train at: 1 is noise, 0 is data. Knows no model. Source: SPEC 8.2."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sa3_daw.sampling.schedule import FullShift
+
+LOWEST_SHARE = 0.075
+"""The logit-normal draw is cut below this share and stretched over the rest, so no step is wasted on pure noise."""
+
+KINDS = ("trunc_logit_normal", "logit_normal", "uniform")
+
+
+def draw_levels(kind: str, size: int, generator: torch.Generator) -> Tensor:
+    """Return ``size`` noise levels [B] in (0, 1) of one of KINDS."""
+    if kind == "uniform":
+        return torch.rand(size, generator=generator)
+    normal = torch.randn(size, generator=generator)
+    if kind == "logit_normal":
+        return torch.sigmoid(normal)
+    return 1 - truncated(torch.special.ndtr(normal))
+
+
+def truncated(quantile: Tensor) -> Tensor:
+    """Return the logit-normal value of each quantile after the cut: 0 at quantile 0, 1 at quantile 1."""
+    lowest = float(torch.special.ndtr(torch.tensor(math.log(LOWEST_SHARE / (1 - LOWEST_SHARE)), dtype=torch.float64)))
+    share = torch.sigmoid(torch.special.ndtri(lowest + (1 - lowest) * quantile.double().clamp(max=1 - 1e-9)))
+    return ((share - LOWEST_SHARE) / (1 - LOWEST_SHARE)).float()
+
+
+def shift_for_length(t_B: Tensor, frames_B: Tensor) -> Tensor:
+    """Move noise levels up for longer pieces, as the published models were trained."""
+    return FullShift()(t_B, frames_B.float())

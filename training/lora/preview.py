@@ -1,0 +1,68 @@
+"""Clips rendered while a pack trains: the same prompts and seeds, before training and at every step asked for.
+
+Knows no optimiser. They go the way of every generated clip, through ``generation.run``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from torch.nn.utils import parametrize
+
+from sa3_daw.errors import EngineError
+from sa3_daw.generation.events import AudioChunk
+from sa3_daw.generation.model import LoadedModel
+from sa3_daw.generation.run import run
+from sa3_daw.job import Job, TempoPoint
+from sa3_training.loop import Numbers
+from sa3_training.progress import Reporter
+
+SECONDS = 6.0
+PREVIEW_BPM = 120.0
+
+
+def generate(
+    model: LoadedModel, prompt: str, seed: int, *, bpm: float = PREVIEW_BPM, seconds: float = SECONDS
+) -> NDArray[np.float32]:
+    """Return audio [2, S] at the model's rate, made with the model's own defaults."""
+    spec = model.spec
+    job = Job(
+        job_id="preview",
+        prompt=prompt,
+        num_samples=int(seconds * spec.sample_rate),
+        sample_rate=spec.sample_rate,
+        seed=seed,
+        tempo_map=(TempoPoint(0.0, bpm),),
+        model=spec.name,
+        steps=spec.default_steps,
+        guidance_scale=spec.default_guidance_scale,
+    )
+    with parametrize.cached():
+        return np.concatenate([event.samples for event in run(job, model) if isinstance(event, AudioChunk)], axis=1)
+
+
+class Preview:
+    """Writes ``previews/step-000100-1.wav`` and so on."""
+
+    def __init__(self, model: LoadedModel, prompts: tuple[str, ...], out: Path, report: Reporter) -> None:
+        self._model = model
+        self._prompts = prompts
+        self._folder = out / "previews"
+        self._report = report
+
+    def render(self, step: int) -> Numbers:
+        """Render every prompt; a clip that the output gate refuses is named, and training goes on."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number, prompt in enumerate(self._prompts, start=1):
+            path = self._folder / f"step-{step:06d}-{number}.wav"
+            try:
+                audio = generate(self._model, prompt, seed=number)
+            except EngineError as error:
+                self._report.say(f"{path.name}: {error}")
+                continue
+            soundfile.write(path, audio.T, self._model.spec.sample_rate)
+            self._report.audio(f"preview {number}", audio.mean(0), self._model.spec.sample_rate, step)
+        return {}

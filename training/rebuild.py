@@ -1,0 +1,237 @@
+"""Every stage of a model's training on somebody's own audio: prepare, train, write a model. Knows no arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sa3_daw.checkpoint import read_tensors
+from sa3_daw.errors import invalid
+from sa3_daw.generation.model import SAME_PREFIX, LoadedModel, load_model
+from sa3_daw.models.conditioner import Conditioner
+from sa3_daw.models.dit import DiT
+from sa3_daw.models.same import Same
+from sa3_training.checkpoints import replace_file
+from sa3_training.data.audio import AudioBatch, draw_audio, open_sounds
+from sa3_training.data.crops import Crops
+from sa3_training.data.describe import describe
+from sa3_training.data.latents import encode_folder
+from sa3_training.export import export
+from sa3_training.flow.denoiser import Batch, Denoiser, initialise
+from sa3_training.loop import Draw, LoopRecipe, Stage, averaged, train
+from sa3_training.lora.train import model_folder
+from sa3_training.progress import Reporter
+from sa3_training.stages.dit import DitRecipe, dit_stage
+from sa3_training.stages.post import Discriminator, PostRecipe, post_stage
+from sa3_training.stages.same import SameRecipe, same_stage
+from sa3_training.stages.same_pair import PairRecipe, pair_stage
+from sa3_training.stages.warmup import WarmUpRecipe, warm_up_stage
+from sa3_training.world import World
+
+SAME_FILE = "model.safetensors"
+SMALL_WIDTH = 512
+"""Models narrower than this train on many short crops at a time."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage on one folder. 0 means what suits the model. ``other`` is the stage's second model, if it has one."""
+
+    data: Path
+    out: Path
+    model: str = "nano"
+    other: str = ""
+    fresh: bool = False
+    num_steps: int = 0
+    minutes: float = 0.0
+    batch_size: int = 0
+    crop_seconds: float = 0.0
+    num_parts: int = 1
+    seed: int = 0
+    tensorboard: bool = False
+
+    def loop(self, num_steps: int) -> LoopRecipe:
+        """Return how long the stage trains."""
+        return LoopRecipe(self.num_steps or num_steps, self.minutes, self.num_parts, self.seed)
+
+
+def train_same(run: StageRun, world: World) -> Path:
+    """Train the model's autoencoder, or teach it a larger one's latents; return the folder with its weights."""
+    model = _load(run.model)
+    same = model.same.to(world.device).train()
+    if run.fresh:
+        torch.manual_seed(run.seed)
+        _reset(same)
+    for name, parameter in same.named_parameters():
+        parameter.requires_grad_("lapped" not in name)
+    if not any(parameter.requires_grad for parameter in _inner(same)):
+        raise invalid("model", run.model, "a model whose autoencoder has transformer layers; this one is a closed form")
+    sounds, faults = open_sounds(run.data)
+    rate = model.spec.sample_rate
+    frame = model.spec.samples_per_frame * model.spec.same.frame_alignment
+    num_samples = max(frame, round((run.crop_seconds or 6.0) * rate) // frame * frame)
+    size = run.batch_size or 4
+
+    def batches(draw: Draw) -> AudioBatch:
+        return draw_audio(sounds, size, num_samples, rate, draw.random())
+
+    def text_states(captions: tuple[str, ...]) -> Tensor:
+        return model.text_encoder.encode(list(captions), model.spec.conditioning.max_tokens)[0]
+
+    loop = run.loop(100_000)
+    if run.other:
+        teacher = _load(run.other).same.to(world.device)
+        stage = pair_stage(same, teacher, batches, rate, PairRecipe(), loop, world)
+        prefix = ""
+    else:
+        text_dim = model.spec.conditioning.cond_dim
+        stage = same_stage(same, batches, text_states, text_dim, rate, SameRecipe(), loop, world)
+        prefix = "same."
+    _go(stage, loop, run, "same", world, faults)
+    state = averaged(run.out / "same.ckpt", "same")
+    weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    folder = run.out / "same"
+    if world.is_first:
+        content = save(
+            {SAME_PREFIX + key: tensor.contiguous() for key, tensor in (same.state_dict() | weights).items()}
+        )
+        replace_file(folder / SAME_FILE, lambda file: file.write(content) and None)
+    world.wait()
+    return folder
+
+
+def train_dit(run: StageRun, world: World) -> Path:
+    """Train the model's DiT and conditioner by flow matching; return the new model's folder."""
+    model = _load(run.model)
+    if run.other:
+        tensors = read_tensors(Path(run.other))
+        model.same.load_state_dict({key.removeprefix(SAME_PREFIX): tensor for key, tensor in tensors.items()})
+    crops = _crops(run, model, world)
+    denoiser = _trainable(model.dit, model.conditioner, world)
+    if run.fresh:
+        torch.manual_seed(run.seed)
+        denoiser = Denoiser.new(model.spec.dit, model.spec.conditioning).to(world.device)
+    loop = run.loop(100_000)
+    stage = dit_stage(denoiser, _drawing(crops), _frame_rate(model), DitRecipe(), loop, world)
+    _go(stage, loop, run, "dit", world, [])
+    return _write(run, model, averaged(run.out / "dit.ckpt", "dit"), distilled=False, world=world)
+
+
+def distil(run: StageRun, world: World) -> Path:
+    """Teach a copy of the model to need few steps and no guidance; return its folder."""
+    model = _load(run.model)
+    crops = _crops(run, model, world)
+    teacher = Denoiser(model.dit, model.conditioner).to(world.device)
+    student = _copy(model, world)
+    loop = run.loop(5000)
+    stage = warm_up_stage(student, teacher, _drawing(crops), WarmUpRecipe(), loop, world)
+    _go(stage, loop, run, "distill", world, [])
+    return _write(run, model, averaged(run.out / "distill.ckpt", "dit"), distilled=True, world=world)
+
+
+def post_train(run: StageRun, world: World) -> Path:
+    """Post-train a distilled model against a discriminator made of its base; return its folder."""
+    base = _load(run.model)
+    student_model = _load(run.other)
+    crops = _crops(run, base, world)
+    torch.manual_seed(run.seed)
+    recipe = PostRecipe()
+    discriminator = Discriminator(_copy(base, world), recipe.num_blocks).to(world.device)
+    loop = run.loop(5000)
+    stage = post_stage(_copy(student_model, world), discriminator, _drawing(crops), recipe, loop, world)
+    _go(stage, loop, run, "post", world, [])
+    return _write(run, base, averaged(run.out / "post.ckpt", "dit"), distilled=True, world=world)
+
+
+def _load(name: str) -> LoadedModel:
+    directory, known_as = model_folder(name)
+    return load_model(directory, known_as)
+
+
+def _inner(same: Same) -> list[nn.Parameter]:
+    return [
+        parameter
+        for name, parameter in same.named_parameters()
+        if "lapped" not in name and not name.startswith("bottleneck")
+    ]
+
+
+def _reset(module: nn.Module) -> None:
+    """Give every layer that knows how its own random start."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+            part.reset_parameters()
+
+
+def _crops(run: StageRun, model: LoadedModel, world: World) -> Crops:
+    """Encode the folder once, then draw crops from it."""
+    sounds, faults = open_sounds(run.data)
+    spec = model.spec
+    small = spec.dit.width < SMALL_WIDTH
+    frames = max(1, round((run.crop_seconds or (6.0 if small else 60.0)) * _frame_rate(model)))
+    described = [describe(source, run.data) for source in sounds]
+    with Reporter(run.out, "encode") as report:
+        for fault in faults if world.is_first else ():
+            report.say(fault)
+        if not world.is_first:
+            world.wait()
+        items = encode_folder(described, model.same, spec, run.out / "latents", report.say)
+        if world.is_first:
+            world.wait()
+    size = run.batch_size or (8 if small else 1)
+    return Crops.of(items, run.out / "latents", model.text_encoder, spec, "", frames, size)
+
+
+def _drawing(crops: Crops) -> Any:
+    def draw(part: Draw) -> Batch:
+        return crops.draw(part.random())
+
+    return draw
+
+
+def _trainable(dit: DiT, conditioner: Conditioner, world: World) -> Denoiser:
+    return Denoiser(dit, conditioner).requires_grad_(True).to(world.device).train()
+
+
+def _copy(model: LoadedModel, world: World) -> Denoiser:
+    """Return a trainable denoiser with the model's weights and none of its memory."""
+    fresh = Denoiser(DiT(model.spec.dit), Conditioner(model.spec.conditioning))
+    initialise(fresh.dit)
+    fresh.dit.load_state_dict(model.dit.state_dict())
+    fresh.conditioner.load_state_dict(model.conditioner.state_dict())
+    return fresh.to(world.device)
+
+
+def _frame_rate(model: LoadedModel) -> float:
+    return model.spec.sample_rate / model.spec.samples_per_frame
+
+
+def _go(stage: Stage, loop: LoopRecipe, run: StageRun, name: str, world: World, faults: Sequence[str]) -> None:
+    """Train to the end. Raises KeyboardInterrupt, saying how to go on, when it was asked to stop."""
+    with Reporter(run.out, name, bar=world.is_first, tensorboard=run.tensorboard and world.is_first) as report:
+        for fault in faults if world.is_first else ():
+            report.say(fault)
+        position = train(stage, loop, run.out, name, world, report if world.is_first else None)
+    if not position.is_done:
+        raise KeyboardInterrupt(f"{name} stopped at step {position.step}; the same command goes on from there")
+
+
+def _write(run: StageRun, model: LoadedModel, weights: dict[str, Tensor], *, distilled: bool, world: World) -> Path:
+    """Write a model folder like the one the run started from."""
+    directory, _ = model_folder(run.model)
+    config: dict[str, Any] = json.loads((directory / "model_config.json").read_text("utf-8"))
+    if distilled:
+        config["model"]["diffusion"]["diffusion_objective"] = "rf_denoiser"
+        config["sa3_daw"] = config.get("sa3_daw", {}) | {"steps": 8, "guidance_scale": 1.0}
+    folder = run.out / "model"
+    if world.is_first:
+        export(config, weights, model.same.state_dict(), folder)
+    world.wait()
+    return folder

@@ -1,0 +1,92 @@
+"""The processes that train together: torchrun's ranks, their share of a step and their averages. Knows no model.
+
+One process is a world of size 1. A step is made of numbered parts (micro-batches); each rank computes those whose
+number leaves its rank, so the result does not depend on how many processes share them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from sa3_daw.errors import invalid
+
+CPU = torch.device("cpu")
+
+PATIENCE = timedelta(hours=3)
+"""How long processes wait for the first one, which may be encoding a library of music."""
+
+
+@dataclass(frozen=True)
+class World:
+    """``rank`` of ``size`` processes, computing on ``device``."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this process writes the files."""
+        return self.rank == 0
+
+    def parts(self, num_parts: int) -> range:
+        """Return the parts of a step that this process computes. Raises InvalidField when they do not divide."""
+        if num_parts % self.size:
+            raise invalid("num_parts", num_parts, f"a multiple of the {self.size} processes")
+        return range(self.rank, num_parts, self.size)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add every process's gradients, in one message; a parameter without a gradient counts as zero."""
+        if self.size == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in trained])
+        dist.all_reduce(flat)
+        for parameter, piece in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
+            parameter.grad = piece.view_as(parameter).clone()
+
+    def sum_numbers(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Add every process's numbers; all processes must have the same keys."""
+        if self.size == 1:
+            return dict(numbers)
+        keys = sorted(numbers)
+        total = torch.tensor([numbers[key] for key in keys], dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return dict(zip(keys, total.tolist(), strict=True))
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def join_world(device: str = "auto") -> World:
+    """Join the processes torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), or be alone.
+
+    ``device``: cpu, cuda or auto, which takes a GPU where there is one.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise invalid("device", device, "auto, cpu, cuda")
+    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if use_cuda and not torch.cuda.is_available():
+        raise invalid("device", device, "auto or cpu: this machine has no GPU that torch can use")
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}") if use_cuda else torch.device("cpu")
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
+    if use_cuda:
+        torch.cuda.set_device(local)
+    return World(rank, size, local)
+
+
+def leave_world(world: World) -> None:
+    """End the process group, if there is one."""
+    if world.size > 1:
+        dist.destroy_process_group()
