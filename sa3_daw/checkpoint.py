@@ -78,41 +78,38 @@ def build(factory: Callable[[], AnyModule]) -> AnyModule:
 def load_strict(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:
     """Load ``tensors`` into the modules, each under its key prefix, as float32; float32 ones are not copied.
 
-    Raises CheckpointMismatch listing every missing, unexpected, misshapen and mistyped key; nothing is loaded then.
+    Raises CheckpointMismatch as ``check_keys`` does; nothing is loaded then.
     """
-    wanted = {prefix + key: tensor for prefix, module in modules.items() for key, tensor in module.state_dict().items()}
-    found = {key: tensor for key, tensor in tensors.items() if not key.endswith(ROTARY_BUFFER)}
-    missing = sorted(wanted.keys() - found.keys())
-    unexpected = sorted(found.keys() - wanted.keys())
-    misshapen = [
-        f"{key} is {list(found[key].shape)}, wanted {list(tensor.shape)}"
-        for key, tensor in sorted(wanted.items())
-        if key in found and found[key].shape != tensor.shape
-    ]
-    mistyped = [
-        f"{key} is {found[key].dtype}, wanted a floating type"
-        for key in sorted(wanted.keys() & found.keys())
-        if not found[key].is_floating_point()
-    ]
-    if missing or unexpected or misshapen or mistyped:
-        raise CheckpointMismatch(
-            f"{source} does not fit its config: "
-            + "; ".join(
-                f"{len(keys)} {what} ({_listed(keys)})"
-                for what, keys in (
-                    ("missing", missing),
-                    ("unexpected", unexpected),
-                    ("misshapen", misshapen),
-                    ("mistyped", mistyped),
-                )
-                if keys
-            ),
-            value=source,
-        )
+    found = {key: (tuple(tensor.shape), tensor.is_floating_point()) for key, tensor in tensors.items()}
+    check_keys(modules, found, source)
     for prefix, module in modules.items():
-        state = {key: found[prefix + key].float() for key in module.state_dict()}
+        state = {key: tensors[prefix + key].float() for key in module.state_dict()}
         module.load_state_dict(state, strict=True, assign=True)
         module.requires_grad_(False).eval()
+
+
+def check_keys(
+    modules: Mapping[str, nn.Module], found: Mapping[str, tuple[tuple[int, ...], bool]], source: str
+) -> None:
+    """Compare what a file holds, {key: (shape, is it floating)}, with what the modules want, each under its prefix.
+
+    Raises CheckpointMismatch listing every missing, unexpected, misshapen and mistyped key.
+    """
+    wanted = {prefix + key: tensor for prefix, module in modules.items() for key, tensor in module.state_dict().items()}
+    both = sorted(wanted.keys() & found.keys())
+    faults = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unexpected": sorted(key for key in found.keys() - wanted.keys() if not key.endswith(ROTARY_BUFFER)),
+        "misshapen": [
+            f"{key} is {list(found[key][0])}, wanted {list(wanted[key].shape)}"
+            for key in both
+            if found[key][0] != tuple(wanted[key].shape)
+        ],
+        "mistyped": [f"{key} holds whole numbers, wanted floating ones" for key in both if not found[key][1]],
+    }
+    told = [f"{len(keys)} {what} ({_listed(keys)})" for what, keys in faults.items() if keys]
+    if told:
+        raise CheckpointMismatch(f"{source} does not fit its config: {'; '.join(told)}", value=source)
 
 
 def _listed(keys: list[str]) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sa3_daw.embedded
 from sa3_daw.audio.resample import covering_samples
-from sa3_daw.errors import BadOutput, Unsupported
+from sa3_daw.errors import BadOutput
 from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress
 from sa3_daw.generation.latent_grid import LatentGrid
 from sa3_daw.generation.model import LoadedModel, load_model
@@ -158,10 +158,3 @@ def test_the_grid_covers_the_clip_with_aligned_frames(num_samples: int, sample_r
     assert grid.lead_samples % spec.samples_per_frame == 0
     assert grid.lead_samples + needed <= grid.clip_end_frame * spec.samples_per_frame
     assert grid.clip_end_frame <= grid.num_frames
-
-
-def test_a_model_that_needs_an_absent_text_encoder_says_so(tmp_path: Path) -> None:
-    config = (NANO / "model_config.json").read_text().replace('"minilm"', '"t5gemma"')
-    (tmp_path / "model_config.json").write_text(config)
-    with pytest.raises(Unsupported, match="t5gemma"):
-        load_model(tmp_path, "other")

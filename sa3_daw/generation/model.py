@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sa3_daw.checkpoint import build, load_strict, read_tensors
-from sa3_daw.errors import ModelError, Unsupported
+from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.same import Same
-from sa3_daw.models.specs import ModelSpec
+from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.models.text_encoder import MiniLM
 
 EMBEDDED_TEXT_ENCODER = Path(__file__).parent.parent / "embedded" / "text_encoder"
@@ -51,23 +51,38 @@ def load_model(directory: Path, name: str, adapters_dir: Path | None = None) -> 
     Raises CheckpointMissing, CheckpointMismatch, Unsupported, or ModelError when the self-test fails.
     """
     spec = ModelSpec.from_directory(directory, name)
-    if spec.conditioning.text_encoder != "minilm":
-        raise Unsupported(
-            f"model {name!r} needs the text encoder {spec.conditioning.text_encoder!r}, which is not built yet",
-            field="model",
-            value=name,
-            allowed="models with the embedded text encoder",
-        )
+    text_encoder = load_text_encoder(spec, directory)
     dit = build(lambda: DiT(spec.dit))
     conditioner = build(lambda: Conditioner(spec.conditioning))
     same = build(lambda: Same(spec.same))
     modules = {DIT_PREFIX: dit, CONDITIONER_PREFIX: conditioner, SAME_PREFIX: same}
     load_strict(modules, read_tensors(directory), str(directory))
-    text_encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
     rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
     model = LoadedModel(spec, dit, conditioner, same, text_encoder, rack)
     self_test(model)
     return model
+
+
+def load_text_encoder(spec: ModelSpec, directory: Path) -> TextEncoder:
+    """Load the embedded encoder, or the one inside a published model's folder."""
+    if spec.conditioning.text_encoder == "minilm":
+        return MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
+    from sa3_daw.models.t5gemma import T5Gemma
+
+    return T5Gemma.from_directory(directory / spec.conditioning.text_encoder_folder)
+
+
+def load_same(directory: Path, name: str) -> Same:
+    """Load the autoencoder of a whole model's folder, or of one that holds nothing else (SAME-S, SAME-L).
+
+    Raises CheckpointMissing, CheckpointMismatch or Unsupported.
+    """
+    config = read_config(directory, name)
+    same = build(lambda: Same(same_spec_of(config, name)))
+    prefix = "" if is_autoencoder(config) else SAME_PREFIX
+    tensors = {key: tensor for key, tensor in read_tensors(directory).items() if key.startswith(prefix)}
+    load_strict({prefix: same}, tensors, str(directory))
+    return same
 
 
 @torch.inference_mode()

@@ -7,13 +7,15 @@ and ignored; a config that asks for something we do not build is refused by name
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported
+from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported, shorten
 
 Config = dict[str, Any]
+AnySpec = TypeVar("AnySpec")
 
 SAMPLERS = ("pingpong", "euler", "dpmpp", "rk4")
 DEFAULT_SAMPLER = {"rf_denoiser": "pingpong", "rectified_flow": "euler"}
@@ -28,6 +30,10 @@ PROMPT_PREFIXES = {
 """What the published models' captions began with, by the repository that a config names for its text encoder."""
 
 PREFIX_MARK = "tracktype:"
+
+LARGEST_SIZE = 1 << 20
+LARGEST_SIZES = {"depth": 256, "num_heads": 1024, "max_num_samples": 1 << 40}
+"""Far above every published model; a config beyond them is damaged or hostile."""
 
 
 @dataclass(frozen=True)
@@ -172,24 +178,59 @@ class ModelSpec:
     @classmethod
     def from_config(cls, config: Config, name: str) -> ModelSpec:
         """Read a published-format config. Raises CheckpointMismatch or Unsupported, naming the key."""
-        try:
-            return _model_spec(config, name)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise CheckpointMismatch(
-                f"model_config.json of {name!r} cannot be used: {type(error).__name__}: {error}", field=name
-            ) from error
+        return _understood(lambda: _model_spec(config, name), name)
 
     @classmethod
     def from_directory(cls, directory: Path, name: str) -> ModelSpec:
         """Read ``directory/model_config.json``. Raises CheckpointMissing, CheckpointMismatch, Unsupported."""
-        path = directory / "model_config.json"
-        try:
-            config = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise CheckpointMissing(f"{path} does not exist", field=name, value=str(path)) from error
-        except ValueError as error:
-            raise CheckpointMismatch(f"{path} is not JSON: {error}", field=name, value=str(path)) from error
-        return cls.from_config(config, name)
+        return cls.from_config(read_config(directory, name), name)
+
+
+def read_config(directory: Path, name: str) -> Config:
+    """Read ``directory/model_config.json``. Raises CheckpointMissing or CheckpointMismatch."""
+    path = directory / "model_config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointMissing(f"{path} does not exist", field=name, value=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointMismatch(f"{path} is not JSON: {error}", field=name, value=str(path)) from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise CheckpointMismatch(f"{path} describes no model", field=name, value=str(path))
+    return config
+
+
+def _understood(read: Callable[[], AnySpec], name: str) -> AnySpec:
+    try:
+        spec = read()
+        _check_sizes(spec)
+        return spec
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointMismatch(
+            f"model_config.json of {name!r} cannot be used: {type(error).__name__}: {error}", field=name
+        ) from error
+
+
+def _check_sizes(spec: object) -> None:
+    """Refuse sizes that no model has, before anything is built by them."""
+    for field in fields(spec):  # type: ignore[arg-type]
+        value = getattr(spec, field.name)
+        if is_dataclass(value):
+            _check_sizes(value)
+        largest = LARGEST_SIZES.get(field.name, LARGEST_SIZE)
+        if field.type == "int" and (type(value) is not int or not 0 <= value <= largest):
+            raise ValueError(f"{field.name} is {shorten(value)}; allowed: whole numbers from 0 to {largest}")
+
+
+def same_spec_of(config: Config, name: str) -> SameSpec:
+    """Read the autoencoder of a whole model's config, or of one that describes nothing else."""
+    alone = is_autoencoder(config)
+    return _understood(lambda: same_spec(config["model"] if alone else config["model"]["pretransform"]["config"]), name)
+
+
+def is_autoencoder(config: Config) -> bool:
+    """Say whether a config describes an autoencoder alone (SAME-S, SAME-L) rather than a whole model."""
+    return "encoder" in config["model"]
 
 
 def _model_spec(config: Config, name: str) -> ModelSpec:
