@@ -1,6 +1,7 @@
 """A real engine process without a model: tones, slow steps, failures and sudden deaths, as the prompt asks.
 
-Prompt words: steps=N, step_ms=N, chunk=N (samples), fail=CODE, exit_at=N (step), hang_at=N (step), boom, oom.
+Prompt words: steps=N, step_ms=N, chunk=N (samples), chunk_ms=N, stop_after=N (samples), fail=CODE, exit_at=N (step),
+hang_at=N (step), boom, oom.
 Environment: FAKE_ENGINE_START=exit makes it end before it is ready.
 """
 
@@ -77,6 +78,9 @@ def run(job: Job) -> Iterator[Event]:
         for start in range(0, job.num_samples if job.draft else 0, chunk):
             yield AudioChunk(start, samples[:, start : start + chunk] / 2, variation, draft=True)
         for start in range(0, job.num_samples, chunk):
+            if asked.get("stop_after") == str(start):
+                pause.wait(3600)
+            pause.wait(int(asked.get("chunk_ms", 0)) / 1000)
             yield AudioChunk(start, samples[:, start : start + chunk], variation)
         changed = job.regions or (Region(0, job.num_samples),)
         yield TakeMade(variation, job.seed + variation, job.num_samples, -6.0, -9.0, None, None, None, changed)

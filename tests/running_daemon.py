@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+import zmq
+
 from sa3_daw.client import Client, new_job_id
 from sa3_daw.errors import DaemonUnreachable
 from sa3_daw.job import Job, TempoPoint
 from sa3_daw.protocol.endpoints import Connection, read_connection
+from sa3_daw.protocol.framing import Received, decode, encode
+from sa3_daw.protocol.messages import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE_ENGINE = (sys.executable, str(ROOT / "tests" / "fake_engine.py"))
@@ -48,6 +52,47 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
     while not condition():
         assert monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS:g} s"
         pause.wait(0.01)
+
+
+class Raw:
+    """A bare DEALER, for what no well-behaved client sends."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.rcvtimeo = int(PATIENCE_SECONDS * 1000)
+        self.socket.connect(endpoint)
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        self._context.term()
+
+    def send(self, message: Message, job: str = "", seq: int = 0, credit: int = 0) -> None:
+        self.socket.send_multipart(encode(message, job=job, seq=seq, credit=credit))
+
+    def next(self) -> Received:
+        """Return the next message that is not the daemon's sign of life."""
+        while True:
+            frames = self.socket.recv_multipart()
+            if frames[0] != b"alive":
+                received = decode(frames)
+                assert received is not None
+                return received
+
+    def until(self, *wanted: type[Message]) -> Received:
+        while not isinstance((received := self.next()).message, wanted):
+            pass
+        return received
+
+    def ask_after_nonsense(self, frames: list[bytes]) -> tuple[Received, float]:
+        """Send any frames; return the answer and the seconds it took."""
+        started = monotonic()
+        self.socket.send_multipart(frames)
+        return self.next(), monotonic() - started
 
 
 class RunningDaemon:
@@ -84,6 +129,9 @@ class RunningDaemon:
         client = Client(self.connection)
         client.hello()
         return client
+
+    def raw(self) -> Raw:
+        return Raw(self.connection.ipc)
 
     def engine_pid(self) -> int:
         """Wait for an engine that is ready and return its process id."""

@@ -12,11 +12,10 @@ from time import monotonic
 import msgpack
 import numpy as np
 import pytest
-import zmq
 
 from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobCancelled, JobEvent, Take
 from sa3_daw.errors import EngineError, LimitExceeded, OutOfMemory, ProtocolMismatch, RequestError, Sa3Error
-from sa3_daw.protocol.framing import Received, decode, encode
+from sa3_daw.protocol.framing import encode
 from sa3_daw.protocol.messages import (
     Accepted,
     Audio,
@@ -26,14 +25,13 @@ from sa3_daw.protocol.messages import (
     Failed,
     Hello,
     HelloReply,
-    Message,
     Progress,
     Rejected,
     Status,
     StatusReply,
 )
 from tests import fake_engine
-from tests.running_daemon import PATIENCE_SECONDS, ROOT, RunningDaemon, a_job, wait_for
+from tests.running_daemon import ROOT, RunningDaemon, a_job, wait_for
 
 ANSWER_SECONDS = 0.1
 """What the issue promises for bad input, on a free machine; asserted at CI_FACTOR times that."""
@@ -45,47 +43,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     with RunningDaemon(tmp_path_factory.mktemp("daemon") / "run") as running:
         running.engine_pid()
         yield running
-
-
-class Raw:
-    """A bare DEALER, for what no well-behaved client sends."""
-
-    def __init__(self, daemon: RunningDaemon) -> None:
-        self._context = zmq.Context()
-        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        self.socket.rcvtimeo = int(PATIENCE_SECONDS * 1000)
-        self.socket.connect(daemon.connection.ipc)
-
-    def __enter__(self) -> Raw:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-        self._context.term()
-
-    def send(self, message: Message, job: str = "", seq: int = 0, credit: int = 0) -> None:
-        self.socket.send_multipart(encode(message, job=job, seq=seq, credit=credit))
-
-    def next(self) -> Received:
-        """Return the next message that is not the daemon's sign of life."""
-        while True:
-            frames = self.socket.recv_multipart()
-            if frames[0] != b"alive":
-                received = decode(frames)
-                assert received is not None
-                return received
-
-    def until(self, *wanted: type[Message]) -> Received:
-        while not isinstance((received := self.next()).message, wanted):
-            pass
-        return received
-
-    def ask_after_nonsense(self, frames: list[bytes]) -> tuple[Received, float]:
-        """Send any frames; return the answer and the seconds it took."""
-        started = monotonic()
-        self.socket.send_multipart(frames)
-        return self.next(), monotonic() - started
 
 
 def test_a_clip_arrives_complete_exact_and_equal_to_what_the_engine_made(daemon: RunningDaemon) -> None:
@@ -155,7 +112,7 @@ def test_a_queued_job_is_cancelled_at_once_and_never_starts(daemon: RunningDaemo
 
 
 def test_cancelling_an_unknown_job_is_harmless(daemon: RunningDaemon) -> None:
-    with Raw(daemon) as raw:
+    with daemon.raw() as raw:
         for seq in (1, 2):
             raw.send(Cancel(), job="never-was", seq=seq)
             received = raw.next()
@@ -179,7 +136,7 @@ def test_two_clients_take_turns(daemon: RunningDaemon) -> None:
 
 def test_a_client_that_gives_no_credit_blocks_nobody_and_gets_all_later(daemon: RunningDaemon) -> None:
     job = a_job("chunk=1024", num_samples=8 * 1024)
-    with Raw(daemon) as stalled, daemon.client() as other:
+    with daemon.raw() as stalled, daemon.client() as other:
         stalled.send(job, job=job.job_id, credit=2)
         for _ in range(2):
             assert isinstance(stalled.until(Audio).message, Audio)
@@ -195,7 +152,7 @@ def test_a_client_that_gives_no_credit_blocks_nobody_and_gets_all_later(daemon: 
 
 def test_held_audio_is_dropped_by_cancel(daemon: RunningDaemon) -> None:
     job = a_job()
-    with Raw(daemon) as raw:
+    with daemon.raw() as raw:
         raw.send(job, job=job.job_id)
         with daemon.client() as other:
             wait_for("delivering", lambda: [each.state for each in other.status().jobs] == ["delivering"])
@@ -208,7 +165,7 @@ def test_held_audio_is_dropped_by_cancel(daemon: RunningDaemon) -> None:
 
 def test_a_job_id_in_use_is_rejected_and_the_first_job_goes_on(daemon: RunningDaemon) -> None:
     job = a_job("step_ms=50")
-    with Raw(daemon) as raw:
+    with daemon.raw() as raw:
         raw.send(job, job=job.job_id, seq=1, credit=9)
         raw.send(replace(job, seed=8), job=job.job_id, seq=2, credit=9)
         rejected = raw.until(Rejected)
@@ -220,7 +177,7 @@ def test_a_job_id_in_use_is_rejected_and_the_first_job_goes_on(daemon: RunningDa
 def test_a_vanished_clients_jobs_are_cancelled(daemon: RunningDaemon) -> None:
     with daemon.client() as watcher:
         before = watcher.status().num_cancelled
-        with Raw(daemon) as raw:
+        with daemon.raw() as raw:
             for job in (a_job("steps=200 step_ms=20"), a_job("steps=200"), a_job()):
                 raw.send(job, job=job.job_id)
             raw.until(Progress)
@@ -231,7 +188,7 @@ def test_a_vanished_clients_jobs_are_cancelled(daemon: RunningDaemon) -> None:
 
 def test_a_client_that_vanishes_with_held_audio_leaves_nothing(daemon: RunningDaemon) -> None:
     with daemon.client() as watcher:
-        with Raw(daemon) as raw:
+        with daemon.raw() as raw:
             job = a_job()
             raw.send(job, job=job.job_id)
             wait_for("delivering", lambda: [each.state for each in watcher.status().jobs] == ["delivering"])
@@ -272,7 +229,7 @@ def test_two_streams_of_one_client_are_read_in_any_order(daemon: RunningDaemon) 
     ],
 )  # fmt: skip
 def test_nonsense_is_answered_by_a_typed_rejection(daemon: RunningDaemon, frames: list[bytes], code: str) -> None:
-    with Raw(daemon) as raw:
+    with daemon.raw() as raw:
         received, seconds = raw.ask_after_nonsense(frames)
         assert isinstance(received.message, Rejected)
         assert received.message.code == code and len(received.message.message) < 1000
@@ -282,7 +239,7 @@ def test_nonsense_is_answered_by_a_typed_rejection(daemon: RunningDaemon, frames
 
 
 def test_a_generate_that_cannot_be_read_fails_its_job(daemon: RunningDaemon) -> None:
-    with Raw(daemon) as raw:
+    with daemon.raw() as raw:
         received, _ = raw.ask_after_nonsense([b"generate", msgpack.packb({"v": 1, "job": "j"}), b"\xc1"])
         assert isinstance(received.message, Failed) and received.header.job == "j"
         received, _ = raw.ask_after_nonsense([b"generate", msgpack.packb({"v": 2, "job": "j"}), b"\x80"])
@@ -290,7 +247,7 @@ def test_a_generate_that_cannot_be_read_fails_its_job(daemon: RunningDaemon) -> 
 
 
 def test_a_frame_above_the_transports_limit_ends_that_connection_alone(daemon: RunningDaemon) -> None:
-    with Raw(daemon) as raw, daemon.client() as other:
+    with daemon.raw() as raw, daemon.client() as other:
         raw.socket.send_multipart([b"status", bytes(9 << 20), b"\x80"])
         assert other.hello().pid == daemon.process.pid
 
@@ -332,7 +289,7 @@ def test_thousands_of_broken_messages_leave_daemon_and_queue_intact(daemon: Runn
     kept = a_job("steps=2000 step_ms=5")
     with daemon.client() as client, client.submit(kept) as stream, client.submit(a_job()) as queued:
         next(stream), next(queued)
-        with Raw(daemon) as raw:
+        with daemon.raw() as raw:
             for batch in range(40):
                 for _ in range(100):
                     frames = mutated(rng, rng.choice(seeds))

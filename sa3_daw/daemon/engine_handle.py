@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 CREATE_NO_WINDOW = 0x08000000 if sys.platform == "win32" else 0
 MAX_LOG_BYTES = 4 << 20
+RECEIVE_QUEUE_MESSAGES = 32
+"""Held here while the disk is slow; the rest waits in the engine, so that audio never fills the front's memory."""
+MESSAGES_PER_TURN = 32
+"""Taken from the engine before clients get their turn."""
 FIRST_DELAYS_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_DELAY_SECONDS = 30.0
 HOPELESS_STARTS = 3
@@ -108,7 +112,8 @@ class EngineHandle:
         self._num_started += 1
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
-        self.socket.sndhwm = self.socket.rcvhwm = 0
+        self.socket.sndhwm = 0
+        self.socket.rcvhwm = RECEIVE_QUEUE_MESSAGES
         endpoint = self._bind(self.socket)
         settings = {"endpoint": endpoint, "config": plain_config(self._config), "parent_pid": os.getpid()}
         if self._keys:
@@ -162,7 +167,9 @@ class EngineHandle:
 
     def receive(self) -> Iterator[Received]:
         """Yield the messages that have arrived; ``ready`` only changes the state."""
-        while self.socket is not None and self.socket.poll(0):
+        for _ in range(MESSAGES_PER_TURN):
+            if self.socket is None or not self.socket.poll(0):
+                return
             try:
                 received = decode(self.socket.recv_multipart())
             except Sa3Error as error:
