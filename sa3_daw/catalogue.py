@@ -8,6 +8,7 @@ from pathlib import Path
 from sa3_daw.config import DaemonConfig
 from sa3_daw.errors import ModelError, RequestError, UnknownModel, shorten
 from sa3_daw.models.specs import ModelSpec
+from sa3_daw.published import PUBLISHED
 
 EMBEDDED = Path(__file__).parent / "embedded"
 CONFIG_NAME = "model_config.json"
@@ -25,19 +26,25 @@ class ModelEntry:
 
 
 def list_models(config: DaemonConfig) -> list[ModelEntry]:
-    """Return every model whose config can be read, embedded first, then by name."""
+    """Return every model whose config can be read and whose weights are there, embedded first, then by name."""
     entries = []
-    for name, directory in _folders(config).items():
+    for name, directory in model_folders(config).items():
         try:
-            entries.append(ModelEntry(name, directory, ModelSpec.from_directory(directory, name)))
+            if has_weights(directory):
+                entries.append(ModelEntry(name, directory, ModelSpec.from_directory(directory, name)))
         except (ModelError, RequestError):
             continue  # find_model, asked for it by name, says what is wrong with it
     return entries
 
 
+def has_weights(directory: Path) -> bool:
+    """Say whether a folder holds weights at all; whether they are right is found when they are loaded."""
+    return next(directory.glob("model*.safetensors"), None) is not None
+
+
 def find_model(name: str, config: DaemonConfig) -> ModelEntry:
     """Return a model by name. Raises UnknownModel, listing those that exist, or what is wrong with its config."""
-    folders = _folders(config)
+    folders = model_folders(config)
     if name not in folders:
         known = ", ".join(folders) or "none"
         raise UnknownModel(
@@ -49,7 +56,7 @@ def find_model(name: str, config: DaemonConfig) -> ModelEntry:
     return ModelEntry(name, folders[name], ModelSpec.from_directory(folders[name], name))
 
 
-def _folders(config: DaemonConfig) -> dict[str, Path]:
+def model_folders(config: DaemonConfig) -> dict[str, Path]:
     """Names and folders; earlier places win, so an embedded model cannot be replaced by one of the same name."""
     found: dict[str, Path] = {}
     for parent in (EMBEDDED, config.models_dir):
@@ -63,17 +70,25 @@ def _folders(config: DaemonConfig) -> dict[str, Path]:
 
 
 def hub_snapshots(cache_dir: Path) -> dict[str, Path]:
-    """Return the newest snapshot folder of every repository in a Hugging Face cache, by short name."""
-    found = {}
+    """Return one snapshot folder of every repository in a Hugging Face cache, by short name.
+
+    Of a published model that is the pinned revision when it is there, else and for others what ``main`` names.
+    """
+    found: dict[str, Path] = {}
     for repository in sorted(cache_dir.glob(HUB_FOLDER + "*--*")) if cache_dir.is_dir() else ():
-        try:
-            revision = (repository / "refs" / "main").read_text("utf-8").strip()
-        except OSError:
-            continue  # pulled at a revision without a name, or not at all: nothing says which snapshot is meant
-        directory = repository / "snapshots" / revision
-        if revision.isalnum() and directory.is_dir():
-            found[short_name(repository.name.rpartition("--")[2])] = directory
+        name = short_name(repository.name.rpartition("--")[2])
+        pinned = PUBLISHED[name].revision if name in PUBLISHED else ""
+        for revision in (pinned, _main_revision(repository)):
+            if revision.isalnum() and (repository / "snapshots" / revision).is_dir():
+                found.setdefault(name, repository / "snapshots" / revision)
     return found
+
+
+def _main_revision(repository: Path) -> str:
+    try:
+        return (repository / "refs" / "main").read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def short_name(repository: str) -> str:

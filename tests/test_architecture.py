@@ -14,11 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "config", "job", "edits", "take", "blobs"}),
-    frozenset({"music", "audio", "tensor_files", "adapter_files"}),
+    frozenset({"errors", "logs", "config", "job", "edits", "take", "blobs"}),
+    frozenset({"music", "audio", "tensor_files", "adapter_files", "published", "hub"}),
     frozenset({"sampling", "models", "checkpoint"}),
     frozenset({"generation", "protocol", "catalogue"}),
-    frozenset({"engine", "daemon", "client", "client_link", "conformance"}),
+    frozenset({"engine", "daemon", "client", "client_link", "conformance", "verification"}),
     frozenset({"render"}),
     frozenset({"cli", "__main__"}),
 )
@@ -33,7 +33,7 @@ MAY_USE_ZMQ = {
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }
-WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs", "tensor_files", "adapter_files"}
+WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs", "tensor_files", "adapter_files", "published", "hub"}
 MAY_READ_ENVIRONMENT = {"sa3_daw.config"}
 ONLY_IN_RENDER = {"pedalboard"}
 

@@ -17,6 +17,7 @@ from sa3_daw.models.dit import DiT
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.models.text_encoder import MiniLM
+from sa3_daw.published import mending_command
 
 EMBEDDED_TEXT_ENCODER = Path(__file__).parent.parent / "embedded" / "text_encoder"
 
@@ -48,8 +49,16 @@ class LoadedModel:
 def load_model(directory: Path, name: str, adapters_dir: Path | None = None) -> LoadedModel:
     """Load a model folder in the published layout and self-test it; jobs may use the adapters of ``adapters_dir``.
 
-    Raises CheckpointMissing, CheckpointMismatch, Unsupported, or ModelError when the self-test fails.
+    Raises CheckpointMissing, CheckpointMismatch or ModelError, each with the command that mends it, or Unsupported.
     """
+    try:
+        return _load(directory, name, adapters_dir)
+    except ModelError as error:
+        message = f"{error.message}; run: {mending_command(name)}"
+        raise type(error)(message, field="model", value=error.value or name) from error
+
+
+def _load(directory: Path, name: str, adapters_dir: Path | None) -> LoadedModel:
     spec = ModelSpec.from_directory(directory, name)
     text_encoder = load_text_encoder(spec, directory)
     dit = build(lambda: DiT(spec.dit))
