@@ -60,3 +60,17 @@ def test_the_engine_stays_small(daemon: RunningDaemon) -> None:
     if status.exists():
         peak_kib = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         assert int(peak_kib.split()[1]) << 10 < MAX_ENGINE_BYTES
+
+
+def test_unloading_gives_memory_back_and_the_next_job_loads_again(daemon: RunningDaemon) -> None:
+    job = a_job("house drums and bass", num_samples=48_000)
+    with daemon.client() as client:
+        client.generate(job)
+        (model,) = client.status().engine.models
+        assert (model.name, model.num_bytes > 20 << 20) == ("nano", True)
+        loaded = client.status().engine.num_bytes
+        assert client.unload_model("nano") == ()
+        assert client.status().engine.num_bytes < loaded - model.num_bytes // 2
+        events: list[JobEvent] = []
+        client.generate(replace(job, job_id="after"), events.append)
+    assert any(isinstance(event, Progress) and event.stage == "loading" for event in events)

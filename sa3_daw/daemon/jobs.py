@@ -24,6 +24,7 @@ from sa3_daw.daemon.statistics import Statistics
 from sa3_daw.daemon.takes import TakeStore, same_content
 from sa3_daw.errors import EngineDead, EngineError, invalid
 from sa3_daw.job import Job
+from sa3_daw.logs import about
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.framing import Received
 
@@ -93,7 +94,7 @@ class Jobs:
         """Open the store; jobs that an earlier daemon left unfinished are failed."""
         self.takes.open()
         for job in self._journal.unfinished():
-            log.warning("job %s failed: the daemon before this one died", job.job_id)
+            log.warning("failed: the daemon before this one died", extra=about(job.job_id))
             self._remember(LiveJob(Ticket(("", b""), job), None).end(msg.Failed(EngineDead.code, "")))
 
     # What clients want
@@ -115,7 +116,7 @@ class Jobs:
             made = stored[0].made
             live.log.add(Entry(msg.Finished(made.num_samples, made.peak_db, made.rms_db)))
             live.is_computed = True
-            log.info("job %s replayed from %d takes", job.job_id, len(stored))
+            log.info("replayed from %d takes", len(stored), extra=about(job.job_id))
             self._follow(live, client, header, replayed=True)
             return
         ticket = Ticket(client, job)
@@ -123,7 +124,9 @@ class Jobs:
         live = LiveJob(ticket, Recorder(job, self._audio, self.takes))
         self._live[job.job_id] = live
         self._journal.accepted(job)
-        log.info("job %s accepted: %s, %d samples at %d Hz", job.job_id, job.model, job.num_samples, job.sample_rate)
+        log.info(
+            "accepted: %s, %d samples at %d Hz", job.model, job.num_samples, job.sample_rate, extra=about(job.job_id)
+        )
         self._follow(live, client, header, replayed=False)
         if self._room.is_hopeless:
             self._fail_waiting()
@@ -171,7 +174,7 @@ class Jobs:
             if live.is_computed:
                 self._close_when_delivered(live)
             elif not live.job.durable and not live.is_cancelled:
-                log.info("job %s cancelled: its client is gone", live.job.job_id)
+                log.info("cancelled: its client is gone", extra=about(live.job.job_id))
                 self.cancel(live.job.job_id)
 
     # What the engine does
@@ -189,7 +192,7 @@ class Jobs:
             live = self._live[ticket.job.job_id]
             live.started_at = live.started_at or monotonic()
             live.progress = NO_PROGRESS
-            log.info("job %s runs", ticket.job.job_id)
+            log.info("runs", extra=about(ticket.job.job_id))
             self._room.run(ticket.job)
 
     def engine_event(self, received: Received) -> None:
@@ -285,7 +288,7 @@ class Jobs:
                 if not all(self._send(client, frames) for frames in delivery.due()):
                     self.client_gone(client)
             except OSError as error:
-                log.error("job %s: its audio cannot be read back: %s", live.job.job_id, error)
+                log.error("its audio cannot be read back: %s", error, extra=about(live.job.job_id))
                 self._close(live, msg.Failed(EngineError.code, f"the audio cannot be read back: {error}"))
                 return
         live.log.settle()
@@ -315,7 +318,7 @@ class Jobs:
             self.takes.make_room()
 
     def _remember(self, end: msg.JobEnd) -> None:
-        log.info("job %s %s %s", end.job_id, end.outcome, end.code)
+        log.info("%s %s after %g s", end.outcome, end.code, end.ran_seconds, extra=about(end.job_id))
         self.statistics.ended(end)
         self._journal.ended(end)
 
@@ -356,7 +359,7 @@ class Jobs:
         assert running is not None
         live = self._live[running.job.job_id]
         if self.scheduler.wants_preemption and not live.gives_way:
-            log.info("job %s gives way to an audible one", running.job.job_id)
+            log.info("gives way to an audible job", extra=about(running.job.job_id))
             live.gives_way = True
             self._room.cancel()
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from sa3_daw.job import Job
+from sa3_daw.logs import about
 from sa3_daw.protocol.messages import JobEnd
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Journal:
             self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path(job.job_id).write_bytes(msgspec.json.encode(job))
         except OSError as error:
-            log.error("journal: job %s is not noted: %s", job.job_id, error)
+            log.error("journal: it is not noted: %s", error, extra=about(job.job_id))
         self._append({"event": "accepted", "time_seconds": time(), "job": job})
 
     def ended(self, end: JobEnd) -> None:
@@ -55,7 +56,7 @@ class Journal:
         try:
             self._path(end.job_id).unlink(missing_ok=True)
         except OSError as error:
-            log.error("journal: job %s stays noted: %s", end.job_id, error)
+            log.error("journal: it stays noted: %s", error, extra=about(end.job_id))
         self._append({"event": "ended", "time_seconds": time(), "end": end})
 
     def _append(self, line: dict[str, Any]) -> None:

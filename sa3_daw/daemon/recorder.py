@@ -13,6 +13,7 @@ from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import EngineError
 from sa3_daw.job import Job
+from sa3_daw.logs import about
 from sa3_daw.protocol.messages import Audio, Take, TakeInfo
 from sa3_daw.take import TakeMade
 
@@ -71,7 +72,7 @@ class Recorder:
             try:
                 spool.cut()
             except OSError as error:
-                log.error("job %s: its interrupted take is not stored: %s", self._job.job_id, error)
+                log.error("its interrupted take is not stored: %s", error, extra=about(self._job.job_id))
                 continue
             made = TakeMade(variation, self._job.seed + variation, spool.num_samples, 0.0, 0.0, None, None, None)
             self._completed.add(variation)

@@ -26,6 +26,7 @@ from sa3_daw.daemon.engine_room import EngineRoom
 from sa3_daw.daemon.jobs import Jobs
 from sa3_daw.daemon.journal import Journal
 from sa3_daw.daemon.remote import server_keys
+from sa3_daw.logs import set_up_logging
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.endpoints import (
     Connection,
@@ -48,7 +49,7 @@ STOP_GRACE_SECONDS = 3.0
 
 def serve(config: DaemonConfig) -> int:
     """Run a daemon until SIGTERM, SIGINT or a client's ``shutdown``. Raises RequestError when one runs already."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(config.log_level)
     ensure_private_dir(config.runtime_dir)
     locks = [DaemonLock(config.runtime_dir)]
     locks[0].acquire()

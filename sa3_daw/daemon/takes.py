@@ -22,6 +22,7 @@ from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.take_index import Record, TakeIndex
 from sa3_daw.errors import InvalidField, invalid
 from sa3_daw.job import Job
+from sa3_daw.logs import about
 from sa3_daw.protocol.messages import (
     ChangeTake,
     CollectGarbageReply,
@@ -94,7 +95,7 @@ class TakeStore:
             self._index.put(Record(info, job))
         except (OSError, sqlite3.Error) as error:
             self.problem = str(error)
-            log.error("job %s: a take is not stored: %s", job.job_id, error)
+            log.error("a take is not stored: %s", error, extra=about(job.job_id))
             return Take("", "", made, f"the take could not be stored: {error}")
         self.problem = ""
         self._next_number += 1

@@ -24,6 +24,7 @@ from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
 from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
 from sa3_daw.job import Job
+from sa3_daw.logs import about, set_up_logging
 from sa3_daw.protocol.framing import decode, encode
 from sa3_daw.protocol.messages import (
     Audio,
@@ -153,12 +154,12 @@ def serve_job(link: Link, job: Job, engine: Engine) -> bool:
                     link.send(Cancelled(), job.job_id)
                     return isinstance(order, Cancel)
     except Sa3Error as error:
-        log.warning("job %s failed: %s", job.job_id, error.message)
+        log.warning("failed: %s", error.message, extra=about(job.job_id))
         link.send(failed(error), job.job_id)
     except MemoryError as error:
         link.send(failed(out_of_memory(job, error)), job.job_id)
     except Exception as error:
-        log.exception("job %s failed", job.job_id)
+        log.exception("failed", extra=about(job.job_id))
         if is_out_of_memory(error):
             link.send(failed(out_of_memory(job, error)), job.job_id)
         else:
@@ -225,9 +226,9 @@ def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:
 
 def main() -> int:
     """Serve jobs with the models of this machine."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = read_settings()
     config = config_from_plain(settings["config"])
+    set_up_logging(config.log_level)
     link = Link(settings)
     # Here and not above: torch takes seconds, and engines that need none share this module.
     from sa3_daw.engine.residency import Residents

@@ -90,6 +90,7 @@ class Residents:
             model = load_model(entry.directory, name, self._config.adapters_dir)
             info = ResidentModel(name, "cpu", "fp32", num_weight_bytes(model))
             found = Resident(model, info, monotonic(), 0.0)
+            self._make_room(info.num_bytes)  # In memory they may be wider than in their file.
             self._residents[name] = found
             log.info("model %r is loaded: %d bytes", name, info.num_bytes)
         found.used_at = monotonic()
