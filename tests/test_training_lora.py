@@ -26,6 +26,8 @@ from sa3_training.evaluation.likeness import distance, frechet, likeness, share_
 from sa3_training.evaluation.page import Page
 from sa3_training.evaluation.probes import adapted, seam_jump
 from sa3_training.flow.denoiser import Denoiser
+from sa3_training.flow.loss import FlowRecipe, flow_loss
+from sa3_training.loop import Draw
 from sa3_training.lora import budget
 from sa3_training.lora.adapt import (
     ALL_KINDS,
@@ -36,6 +38,7 @@ from sa3_training.lora.adapt import (
     detach,
     expand,
     is_chosen,
+    recompute_blocks,
 )
 from sa3_training.lora.budget import Load
 from sa3_training.lora.held_out import is_overfitting, split
@@ -43,7 +46,7 @@ from sa3_training.lora.pack import Card, card_page, write_pack
 from sa3_training.lora.train import PackRecipe, train_pack
 from sa3_training.world import World
 from tests.test_training_data import sound, write
-from tests.test_training_stages import denoiser
+from tests.test_training_stages import denoiser, waves
 
 RATE = 44100
 CARD = Card(
@@ -109,19 +112,21 @@ def test_only_the_adapter_is_trained() -> None:
 
 def nano_spec() -> ModelSpec:
     spec = ModelSpec.from_directory(EMBEDDED / "nano", "nano")
-    return replace(spec, dit=replace(spec.dit, depth=2))
+    return replace(spec, dit=replace(spec.dit, depth=4))
 
 
 def test_the_budget_grows_with_the_batch_and_says_what_would_fit() -> None:
-    spec, load = nano_spec(), Load(8, 128, False, AdapterRecipe())
+    spec, load = nano_spec(), Load(2, 512, False, AdapterRecipe())
     needed = budget.needed_bytes(spec, load)
-    double = budget.needed_bytes(spec, replace(load, batch_size=16))
+    double = budget.needed_bytes(spec, replace(load, batch_size=4))
     assert 1.5 * (needed - budget.RUNTIME_BYTES) < double - budget.RUNTIME_BYTES < 2.1 * (needed - budget.RUNTIME_BYTES)
-    assert budget.check(spec, load, None) == needed
+    assert budget.fit(spec, load, None) == (load, needed)
+    tighter, less = budget.fit(spec, load, needed - 1)
+    assert tighter.recompute and less < needed
     with pytest.raises(OutOfMemory, match=r"needs about .* it fits with --batch-size \d+ --crop-seconds \d+"):
-        budget.check(spec, load, needed - (30 << 20))
+        budget.fit(spec, load, less - 1)
     with pytest.raises(OutOfMemory, match="no batch and no length would fit"):
-        budget.check(spec, load, 100 << 20)
+        budget.fit(spec, load, 100 << 20)
     assert budget.needed_bytes(spec, replace(load, adapter=AdapterRecipe(kind="bora-xs"))) > 0
 
 
@@ -142,6 +147,20 @@ def test_the_budget_is_what_the_backward_pass_really_keeps() -> None:
         budget.forward(model, spec, load)
     really = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     assert counted == pytest.approx(really, rel=0.1)
+
+
+def test_recomputed_blocks_give_the_same_gradients() -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = denoiser()
+        attach(model, AdapterRecipe(rank=2), seed=0)
+        scramble(model)
+        if recompute:
+            recompute_blocks(model)
+        loss, _ = flow_loss(model, waves(Draw(0, 0, 0)), FlowRecipe(), 10.0, torch.Generator().manual_seed(0))
+        torch.autograd.backward(loss)
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert gradients[0] and all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
 def test_overfitting_is_a_lasting_rise() -> None:

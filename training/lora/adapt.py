@@ -11,10 +11,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from sa3_daw.adapter_files import KEY_INFIX, KINDS, XS_SUFFIX
 from sa3_daw.errors import invalid
@@ -90,7 +92,17 @@ class LowRank(nn.Module):
         self.right: Tensor
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the effective weight, in the base weight's precision."""
+        """Return the effective weight, in the base weight's precision.
+
+        It is computed again for the backward pass: its float32 steps are several times the base model's size.
+        """
+        return (
+            checkpoint(self._effective, weight, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else self._effective(weight)
+        )
+
+    def _effective(self, weight: Tensor) -> Tensor:
         delta = self.left @ self.M_xs @ self.right.T if self.is_xs else self.lora_B @ self.lora_A
         moved = weight.flatten(1).float() + self.scale * delta
         if self.form == "dora-rows":
@@ -120,6 +132,12 @@ def attach(denoiser: Denoiser, recipe: AdapterRecipe, seed: int) -> list[str]:
     for module in chosen.values():
         parametrize.register_parametrization(module, "weight", LowRank(module.weight, recipe, generator))
     return list(chosen)
+
+
+def recompute_blocks(denoiser: Denoiser) -> None:
+    """Let every block forget its inner tensors and compute them again for the backward pass: slower, far smaller."""
+    for block in denoiser.dit.transformer.blocks():
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def detach(denoiser: Denoiser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parametrize
 
@@ -40,7 +41,7 @@ def generate(
         steps=spec.default_steps,
         guidance_scale=spec.default_guidance_scale,
     )
-    with parametrize.cached():
+    with torch.inference_mode(), parametrize.cached():
         return np.concatenate([event.samples for event in run(job, model) if isinstance(event, AudioChunk)], axis=1)
 
 

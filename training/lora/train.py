@@ -25,7 +25,7 @@ from sa3_training.flow.denoiser import Denoiser
 from sa3_training.flow.loss import FlowRecipe, flow_loss
 from sa3_training.loop import Draw, Every, Learner, LoopRecipe, Numbers, Stage, plain_stage, stored_step, train
 from sa3_training.lora import budget
-from sa3_training.lora.adapt import AdapterRecipe, adapter_tensors, attach
+from sa3_training.lora.adapt import AdapterRecipe, adapter_tensors, attach, recompute_blocks
 from sa3_training.lora.held_out import HeldOut, split
 from sa3_training.lora.pack import Card, write_pack
 from sa3_training.lora.preview import Preview
@@ -81,17 +81,19 @@ def train_pack(recipe: PackRecipe, world: World) -> Path:
         tell_scan(found, report)
         crop_frames = max(1, round(recipe.crop_seconds * spec.sample_rate / spec.samples_per_frame))
         bf16 = world.device.type == "cuda"
-        load = budget.Load(recipe.batch_size, crop_frames, bf16, recipe.adapter)
-        needed = budget.check(spec, load, budget.free_bytes(world.device))
+        asked = budget.Load(recipe.batch_size, crop_frames, bf16, recipe.adapter)
+        load, needed = budget.fit(spec, asked, budget.free_bytes(world.device))
         report.say(
             f"{found.minutes:.1f} minutes of audio, {recipe.num_steps} steps, about {needed / 2**30:.1f} GiB of memory"
         )
+        if load.recompute:
+            report.say("memory is short: blocks are computed twice instead of kept, which takes about a third longer")
         model = load_model(directory, name)
         items = encoded(found, model, recipe, report, world)
         crops = Crops.of(
             items, recipe.out / "latents", model.text_encoder, spec, recipe.trigger, crop_frames, recipe.batch_size
         )
-        return _train(recipe, world, model, crops, found, report)
+        return _train(recipe, world, model, crops, found, report, load.recompute)
 
 
 def model_folder(model: str) -> tuple[Path, str]:
@@ -150,12 +152,16 @@ def encoded(found: Scan, model: LoadedModel, recipe: PackRecipe, report: Reporte
     return items
 
 
-def _train(recipe: PackRecipe, world: World, model: LoadedModel, crops: Crops, found: Scan, report: Reporter) -> Path:
+def _train(
+    recipe: PackRecipe, world: World, model: LoadedModel, crops: Crops, found: Scan, report: Reporter, recompute: bool
+) -> Path:
     denoiser = Denoiser(model.dit, model.conditioner)
     if world.device.type == "cuda":
         denoiser.dit.to(torch.bfloat16)
     denoiser.to(world.device)
     attach(denoiser, recipe.adapter, recipe.seed)
+    if recompute:
+        recompute_blocks(denoiser)
     frame_rate = model.spec.sample_rate / model.spec.samples_per_frame
     trained, kept = split(crops.items, recipe.seed)
     watch = HeldOut(denoiser, crops.only(kept), frame_rate, recipe.out / "held_out.json", report, world)
