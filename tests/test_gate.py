@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from sa3_daw.errors import BadOutput
-from sa3_daw.generation.gate import OutputGate, check_latents, db
+from sa3_daw.generation.gate import OutputGate, check_latents
+from sa3_daw.generation.meant_noise import agreement, chance, is_meant, likeness
+from tests.tiny import SAME_FORMS, seeded_same
 
 RATE = 44100
 
@@ -17,30 +20,40 @@ def tone(amplitude: float, seconds: float = 1.0) -> NDArray[np.float32]:
     return np.stack((wave, wave)).astype(np.float32)
 
 
-def test_levels_are_those_of_the_whole_clip() -> None:
-    gate = OutputGate()
-    for piece in np.array_split(tone(0.5), 7, axis=1):
+def judged(*pieces: NDArray[np.float32], take_peak_db: float = -200.0, meant: bool = False) -> None:
+    gate = OutputGate(RATE)
+    for piece in pieces:
         gate.add(piece)
-    peak_db, rms_db = gate.finish()
-    assert peak_db == pytest.approx(-6.02, abs=0.01) and rms_db == pytest.approx(-9.03, abs=0.01)
+    gate.finish(take_peak_db, lambda: meant)
 
 
-def test_silence_is_refused() -> None:
-    gate = OutputGate()
-    gate.add(tone(1e-5))
+def test_silence_is_refused_unless_something_kept_can_be_heard() -> None:
     with pytest.raises(BadOutput, match="silent"):
-        gate.finish()
+        judged(tone(1e-5))
+    judged(tone(1e-5), take_peak_db=-12.0)
 
 
 def test_white_noise_is_refused_and_a_noisy_tone_is_not() -> None:
     noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32) * 0.1
-    gate = OutputGate()
-    gate.add(noise)
     with pytest.raises(BadOutput, match="noise"):
-        gate.finish()
-    gate = OutputGate()
-    gate.add(tone(0.3) + 0.3 * noise)
-    gate.finish()
+        judged(*np.array_split(noise, 5, axis=1))
+    judged(tone(0.3) + 0.3 * noise)
+
+
+def test_noise_that_is_meant_passes() -> None:
+    noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32) * 0.1
+    judged(noise, meant=True)
+
+
+def test_latents_of_a_failed_sampler_or_decoder_are_not_meant() -> None:
+    same = seeded_same(SAME_FORMS["nano"])
+    generator = torch.Generator().manual_seed(0)
+    failed_sampler = torch.randn(12, 40, generator=generator)
+    steady = failed_sampler + 2.0
+    assert likeness(failed_sampler) < chance(failed_sampler) < likeness(steady)
+    assert not is_meant(same, failed_sampler)
+    # These random weights decode to nothing that encodes back: a failed decoder, whatever the latents.
+    assert agreement(same, steady) < 0.3 and not is_meant(same, steady)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -48,7 +61,7 @@ def test_a_value_that_is_not_finite_is_refused_at_once(value: float) -> None:
     broken = tone(0.5)
     broken[1, 1000] = value
     with pytest.raises(BadOutput, match="NaN or infinity"):
-        OutputGate().add(broken)
+        OutputGate(RATE).add(broken)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e9, float("nan"), float("inf")])
@@ -58,6 +71,4 @@ def test_implausible_latents_name_the_seed(spread: float) -> None:
 
 
 def test_a_clip_shorter_than_one_window_passes() -> None:
-    gate = OutputGate()
-    gate.add(tone(0.5, 0.01))
-    assert gate.finish()[0] == pytest.approx(db(0.5), abs=0.1)
+    judged(tone(0.5, 0.01))

@@ -12,7 +12,13 @@ its last milliseconds; cut hard, both are clicks. Short enough to leave a kick o
 
 
 def fade_edges(
-    chunk_CS: NDArray[np.float32], start_sample: int, num_samples: int, sample_rate: int
+    chunk_CS: NDArray[np.float32],
+    start_sample: int,
+    num_samples: int,
+    sample_rate: int,
+    *,
+    fade_in: bool = True,
+    fade_out: bool = True,
 ) -> NDArray[np.float32]:
     """Return a piece of a clip of ``num_samples`` with the clip's raised-cosine edge fades on it.
 
@@ -21,5 +27,9 @@ def fade_edges(
     position = np.arange(start_sample, start_sample + chunk_CS.shape[1])
     distance_in = (position + 0.5) / max(1.0, FADE_IN_SECONDS * sample_rate)
     distance_out = (num_samples - position - 0.5) / max(1.0, FADE_OUT_SECONDS * sample_rate)
-    gain = 0.5 - 0.5 * np.cos(np.pi * np.clip(np.minimum(distance_in, distance_out), 0, 1))
-    return chunk_CS * gain.astype(np.float32)
+    wanted = [distance for distance, fades in ((distance_in, fade_in), (distance_out, fade_out)) if fades]
+    if not wanted:
+        return chunk_CS
+    gain = 0.5 - 0.5 * np.cos(np.pi * np.clip(np.minimum.reduce(wanted), 0, 1))
+    faded: NDArray[np.float32] = chunk_CS * gain.astype(np.float32)
+    return faded

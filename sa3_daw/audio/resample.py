@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -50,3 +53,39 @@ def covering_samples(num_samples: int, out_rate: int, in_rate: int) -> int:
         return num_samples
     reach = -(-REACH_SAMPLES * max(in_rate, out_rate) // out_rate)
     return -(-num_samples * in_rate // out_rate) + reach
+
+
+def common_start(out_sample: int, in_rate: int, out_rate: int) -> tuple[int, int]:
+    """Return an instant that is a whole sample at both rates, as (in sample, out sample).
+
+    It is the last one early enough for a resampler started there to have settled at ``out_sample``.
+    """
+    unit = math.gcd(in_rate, out_rate)
+    in_unit, out_unit = in_rate // unit, out_rate // unit
+    settled = 0 if in_rate == out_rate else REACH_SAMPLES * max(1, -(-out_rate // in_rate))
+    steps = (out_sample - settled) // out_unit
+    return steps * in_unit, steps * out_unit
+
+
+def resampled(
+    pieces: Iterable[NDArray[np.float32]], in_rate: int, out_rate: int, skip_samples: int, num_samples: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield ``num_samples`` after the first ``skip_samples`` of the resampled pieces [C, n], no piece empty.
+
+    No more pieces are taken than that needs; after the last piece comes silence.
+    """
+    resampler: StreamResampler | None = None
+    position, end = -skip_samples, num_samples
+    source = iter(pieces)
+    while position < end:
+        piece = next(source, None)
+        if resampler is None:
+            assert piece is not None, "there is no audio to resample"
+            resampler = StreamResampler(in_rate, out_rate, len(piece))
+        out = resampler.finish() if piece is None else resampler.process(piece)
+        wanted = out[:, max(0, -position) : max(0, end - position)]
+        position += out.shape[1]
+        if wanted.shape[1]:
+            yield wanted
+        if piece is None:
+            assert position >= end, f"the audio ends {end - position} samples early"

@@ -6,6 +6,7 @@ Training and inference share this one definition, so it is part of nano's format
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,17 @@ BEAT_GRID_DIM = 2 * len(BEAT_MULTIPLES) + 4
 
 
 def beat_grid(tempo: TempoMap, start_seconds: float, num_frames: int, frame_seconds: float) -> NDArray[np.float32]:
-    """Return [BEAT_GRID_DIM, num_frames] for frames starting at ``start_seconds`` + i * ``frame_seconds``.
+    """Return [BEAT_GRID_DIM, num_frames] for frames starting at ``start_seconds`` + i * ``frame_seconds``."""
+    return beats_at(tempo, [start_seconds + index * frame_seconds for index in range(num_frames)])
+
+
+def beats_at(tempo: TempoMap, times_seconds: Sequence[float]) -> NDArray[np.float32]:
+    """Return [BEAT_GRID_DIM, T] for frames that start at the given times.
 
     Channels: cos and sin of the beat phase times 1, 2, 4; cos and sin of the bar phase; log2(bpm / 120);
     beats in the bar over 4, minus 1. Times before the origin continue the first tempo backwards.
     """
-    phases = tempo.beat_phase([start_seconds + index * frame_seconds for index in range(num_frames)])
+    phases = tempo.beat_phase(times_seconds)
     beat = np.array([phase.beat for phase in phases])
     bar = np.array([phase.bar for phase in phases])
     angles = [2 * math.pi * multiple * beat for multiple in BEAT_MULTIPLES] + [2 * math.pi * bar]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sa3_daw.generation.encode_stream import context_frames
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import SameSpec
 
@@ -24,20 +25,8 @@ CHUNK_GROWTH = 2.0
 
 
 def decoder_context_frames(spec: SameSpec) -> tuple[int, int]:
-    """Return how many frames left and right of an aligned chunk its decode depends on.
-
-    Sliding windows reach ``window`` frames per layer. Chunked attention reaches one attention chunk to
-    each side through the midpoint shift; that one chunk also covers the mapping's one-patch leak and the
-    lapped path's neighbour frame, which exist without a shift as well.
-    """
-    stage = spec.decoder
-    if not stage.chunk_patches:
-        left, right = stage.window_frames
-        spill = 1 if stage.mapping_kernel > 1 or stage.lapped else 0
-        return stage.depth * left + spill, stage.depth * right + spill
-    reaches_out = stage.midpoint_shift or stage.mapping_kernel > 1 or stage.lapped
-    frames = spec.frame_alignment if reaches_out else 0
-    return frames, frames
+    """Return how many frames left and right of an aligned chunk its decode depends on."""
+    return context_frames(spec.decoder, spec.frame_alignment)
 
 
 def chunk_plan(start_frame: int, end_frame: int, align: int, frames_per_second: float) -> Iterator[tuple[int, int]]:
@@ -66,9 +55,11 @@ def decode_range(same: Same, latents_BDT: Tensor, start_frame: int, end_frame: i
     return audio[..., (start_frame - first) * frame : (end_frame - first) * frame]
 
 
-def decode_stream(same: Same, latents_BDT: Tensor, end_frame: int, sample_rate: int) -> Iterator[Tensor]:
-    """Yield the audio of frames [0, end), consecutive pieces [B, 2, n] in time order."""
+def decode_stream(
+    same: Same, latents_BDT: Tensor, end_frame: int, sample_rate: int, start_frame: int = 0
+) -> Iterator[Tensor]:
+    """Yield the audio of frames [start, end), start aligned: consecutive pieces [B, 2, n] in time order."""
     spec = same.spec
     frames_per_second = sample_rate / spec.samples_per_frame
-    for start, stop in chunk_plan(0, end_frame, spec.frame_alignment, frames_per_second):
+    for start, stop in chunk_plan(start_frame, end_frame, spec.frame_alignment, frames_per_second):
         yield decode_range(same, latents_BDT, start, stop)

@@ -7,6 +7,7 @@ may reach a timeline without an error.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,13 @@ SILENCE_PEAK_DB = -80.0
 """A whole clip below this peak is silent."""
 
 NOISE_FLATNESS = 0.9
-"""Spectral flatness (geometric over arithmetic mean) of a clip's mean power spectrum, 0 to 20 kHz at
-44.1 kHz. White noise measures 0.95 (half a second) to 1.00; nano's hi-hats, its noisiest sound, 0.06."""
+"""Spectral flatness (geometric over arithmetic mean) of a clip's mean power spectrum, 0 to 20 kHz. White noise
+measures 0.95 (half a second) to 1.00; nano's hi-hats, its noisiest sound, 0.06."""
 
 LATENT_SPREAD = (0.05, 20.0)
 """Allowed standard deviation of sampled latents, which models keep near 1."""
 
+HIGHEST_HERTZ = 20_000.0
 WINDOW = 2048
 
 
@@ -31,9 +33,13 @@ def db(amplitude: float) -> float:
     return 20 * math.log10(max(amplitude, 1e-10))
 
 
-def check_latents(spread: float, seed: int) -> None:
-    """Raise BadOutput unless ``spread``, the latents' standard deviation, is finite and plausible."""
+def check_latents(spread: float, seed: int, *, may_be_quiet: bool = False) -> None:
+    """Raise BadOutput unless ``spread``, the latents' standard deviation, is finite and plausible.
+
+    Beside a quiet source the result ``may_be_quiet`` too.
+    """
     low, high = LATENT_SPREAD
+    low = 0.0 if may_be_quiet else low
     if not low <= spread <= high:
         raise BadOutput(
             f"the sampled latents have a standard deviation of {spread:.3g} (seed {seed}); "
@@ -43,13 +49,12 @@ def check_latents(spread: float, seed: int) -> None:
 
 
 class OutputGate:
-    """Fed with consecutive chunks at the model's rate; ``finish`` judges the whole."""
+    """Fed with made audio as it is decoded, at its delivered rate; ``finish`` judges the take."""
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int) -> None:
         self._peak = 0.0
-        self._energy = 0.0
-        self._count = 0
         self._power = np.zeros(WINDOW // 2 + 1)
+        self._top_bin = int(len(self._power) * min(1.0, HIGHEST_HERTZ / (sample_rate / 2)))
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """Measure one chunk [2, n]. Raises BadOutput at once on a value that is not finite."""
@@ -57,25 +62,25 @@ class OutputGate:
         if not math.isfinite(peak):
             raise BadOutput("the decoded audio holds NaN or infinity")
         self._peak = max(self._peak, peak)
-        self._energy += float(np.square(samples, dtype=np.float64).sum())
-        self._count += samples.size
         mid = samples.mean(axis=0)
         windows = mid[: len(mid) // WINDOW * WINDOW].reshape(-1, WINDOW) * np.hanning(WINDOW)
         self._power += np.square(np.abs(np.fft.rfft(windows))).sum(axis=0)
 
-    def finish(self) -> tuple[float, float]:
-        """Return peak and RMS in dBFS. Raises BadOutput when the clip is silent or white noise."""
-        peak_db = db(self._peak)
+    def finish(self, take_peak_db: float, is_meant: Callable[[], bool]) -> None:
+        """Raise BadOutput when the take is silent, or white noise that is not meant (asked only then).
+
+        The take's own peak counts what is kept; what was made counts before its edges are faded.
+        """
+        peak_db = max(take_peak_db, db(self._peak))
         if peak_db < SILENCE_PEAK_DB:
             raise BadOutput(f"the result is silent (peak {peak_db:.0f} dBFS)", value=f"{peak_db:.0f}")
         flatness = self.flatness()
-        if flatness > NOISE_FLATNESS:
+        if flatness > NOISE_FLATNESS and not is_meant():
             raise BadOutput(f"the result is noise (spectral flatness {flatness:.2f})", value=f"{flatness:.2f}")
-        return peak_db, db(math.sqrt(self._energy / max(1, self._count)))
 
     def flatness(self) -> float:
         """Spectral flatness of everything added; 0 when the clip is shorter than one window."""
-        power = self._power[1 : int(len(self._power) * 20 / 22.05)]
+        power = self._power[1 : self._top_bin]
         if not power.any():
             return 0.0
         return float(np.exp(np.log(power + 1e-20 * power.max()).mean()) / power.mean())

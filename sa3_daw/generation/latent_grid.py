@@ -25,16 +25,32 @@ class LatentGrid:
     samples_per_frame: int
 
     @classmethod
-    def covering(cls, num_samples: int, spec: ModelSpec) -> LatentGrid:
-        """Return the smallest aligned grid for a clip, headroom included as far as the model's maximum allows."""
+    def covering(
+        cls, num_samples: int, spec: ModelSpec, headroom_seconds: float | None = None, boundary_sample: int = 0
+    ) -> LatentGrid:
+        """Return the smallest aligned grid for a clip, headroom included as far as the model's maximum allows.
+
+        ``headroom_seconds`` None is the model's own. A frame starts on ``boundary_sample`` of the clip, so
+        that what is kept before it and what is made after it share no frame.
+        """
         frame, align = spec.samples_per_frame, spec.same.frame_alignment
         spare = align if spec.same.decoder.lapped else 0
-        headroom = int(spec.headroom_seconds * spec.sample_rate)
+        shift = -boundary_sample % frame
+        headroom = int((spec.headroom_seconds if headroom_seconds is None else headroom_seconds) * spec.sample_rate)
         wanted = min(num_samples + headroom, max(num_samples, spec.max_num_samples))
-        body = -(-wanted // (frame * align)) * align
-        return cls(2 * spare + body, spare * frame, num_samples, frame)
+        body = -(-(shift + wanted) // (frame * align)) * align
+        return cls(2 * spare + body, spare * frame + shift, num_samples, frame)
 
     @property
     def clip_end_frame(self) -> int:
         """First frame that no sample of the clip lies in."""
         return -(-(self.lead_samples + self.num_samples) // self.samples_per_frame)
+
+    def frames_of(self, start_sample: int, end_sample: int) -> tuple[int, int]:
+        """Return the half-open range of frames that a range of the clip touches, were it one sample long."""
+        frame = self.samples_per_frame
+        return (self.lead_samples + start_sample) // frame, -(-(self.lead_samples + end_sample) // frame)
+
+    def sample_of(self, frame: int) -> int:
+        """Return the clip's sample on which a frame starts; negative in the lead."""
+        return frame * self.samples_per_frame - self.lead_samples

@@ -1,0 +1,76 @@
+"""The latents of a whole clip for a batch of takes, and which frames are known. Knows no sampler.
+
+What is kept of a source is encoded into it when a window first looks there; what a window makes is put into it, so
+the next window continues it. Shapes: B batch, D latent channels, T latent frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sa3_daw.generation.decode_stream import decoder_context_frames
+from sa3_daw.generation.edit_plan import EditPlan, Window
+from sa3_daw.generation.encode_stream import context_frames, encode_stream
+from sa3_daw.generation.work_source import WorkSource
+from sa3_daw.models.same import Same
+
+
+class Canvas:
+    """``latents_BDT`` on the plan's grid; ``known_T`` is True where a frame is kept or made."""
+
+    def __init__(self, plan: EditPlan, same: Same, batch: int, source: WorkSource | None) -> None:
+        self.latents_BDT = torch.zeros(batch, plan.spec.dit.latent_dim, plan.grid.num_frames)
+        self.known_T = torch.zeros(plan.grid.num_frames, dtype=torch.bool)
+        self._plan, self._same, self._source = plan, same, source
+        self._to_make_T = torch.zeros_like(self.known_T)
+        for window in plan.windows:
+            for start, end in window.made:
+                self._to_make_T[start:end] = True
+        self._heard_frames = 0
+
+    def look_at(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Return keep-mask [T] (1 keeps) and latents [B, D, T] of a window, its part of the source encoded."""
+        if self._source is not None:
+            left, right = decoder_context_frames(self._same.spec)
+            start = max(self._heard_frames, window.start - left, 0)
+            end = min(window.end + right, len(self.known_T))
+            if start < end:
+                self._hear(self._source, start, end)
+        inside = slice(window.start, window.end)
+        return self.known_T[inside].float(), self.latents_BDT[..., inside]
+
+    def with_made(self, window: Window, latents_BDT: Tensor) -> Tensor:
+        """Return the whole clip's latents as they would be with this window's."""
+        whole = self.latents_BDT.clone()
+        for start, end in window.made:
+            whole[..., start:end] = latents_BDT[..., start - window.start : end - window.start]
+        return whole
+
+    def put(self, window: Window, latents_BDT: Tensor) -> None:
+        """Take over what a window made."""
+        self.latents_BDT = self.with_made(window, latents_BDT)
+        for start, end in window.made:
+            self.known_T[start:end] = True
+
+    def first_unmade(self) -> int:
+        """Return the first frame still to be made, or the number of frames."""
+        waiting = torch.nonzero(self._to_make_T & ~self.known_T)
+        return int(waiting[0]) if len(waiting) else len(self.known_T)
+
+    def _hear(self, source: WorkSource, start: int, end: int) -> None:
+        inside = slice(start, end)
+        encoded = encode_frames(self._plan, self._same, source, start, end)
+        self.latents_BDT[..., inside] = torch.where(self.known_T[inside], self.latents_BDT[..., inside], encoded)
+        self.known_T[inside] |= ~self._to_make_T[inside]
+        self._heard_frames = end
+
+
+def encode_frames(plan: EditPlan, same: Same, source: WorkSource, start: int, end: int) -> Tensor:
+    """Return the latents [D, end - start] of the source, as if the whole clip were encoded at once."""
+    align = same.spec.frame_alignment
+    left, right = context_frames(same.spec.encoder, align)
+    first = max(0, (start - left) // align * align)
+    last = min(plan.grid.num_frames, -(-(end + right) // align) * align)
+    pieces = source.at_model_rate(plan.grid.sample_of(first), plan.grid.sample_of(last))
+    return torch.cat(list(encode_stream(same, pieces)), dim=-1)[:, start - first : end - first]
