@@ -144,7 +144,7 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
         "precision": "auto",
         "compile": False,
         "memory_budget_mb": 0,
-        "idle_unload_seconds": 0,
+        "idle_unload_seconds": 1800,
         "engine_stall_seconds": 600,
         "engine_cancel_seconds": 60,
         "takes_budget_mb": 20_000,

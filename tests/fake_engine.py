@@ -76,7 +76,7 @@ def run(job: Job) -> Iterator[Event]:
     for variation in range(job.num_variations):
         samples = tone(job, variation)
         for start in range(0, job.num_samples if job.draft else 0, chunk):
-            yield AudioChunk(start, samples[:, start : start + chunk] / 2, variation, draft=True)
+            yield AudioChunk(start, np.float32(0.5) * samples[:, start : start + chunk], variation, True)
         for start in range(0, job.num_samples, chunk):
             if asked.get("stop_after") == str(start):
                 pause.wait(3600)

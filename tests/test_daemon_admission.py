@@ -11,6 +11,7 @@ import pytest
 
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.daemon import admission
+from sa3_daw.daemon.job_checks import MAX_PROMPT_BYTES
 from sa3_daw.errors import (
     InvalidField,
     LimitExceeded,
@@ -169,7 +170,7 @@ def test_too_long_is_told_with_the_maximum_at_that_rate(config: DaemonConfig) ->
 
 
 def test_a_prompt_is_limited_in_bytes_not_characters(config: DaemonConfig) -> None:
-    assert admitted(config, prompt="x" * admission.MAX_PROMPT_BYTES)
+    assert admitted(config, prompt="x" * MAX_PROMPT_BYTES)
     with pytest.raises(LimitExceeded, match="4098 UTF-8 bytes"):
         admitted(config, prompt="ü" * 2049)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sa3_daw.client import Accepted, AudioChunk, Cancelled, Client, Finished, JobCancelled, Progress
+from sa3_daw.client import Accepted, AudioChunk, Cancelled, Client, Finished, Progress
 from sa3_daw.errors import InvalidField, LimitExceeded, UnknownModel
 from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted as WireAccepted
@@ -166,9 +166,10 @@ def test_status_remembers_how_jobs_ended_and_how_long_their_stages_took(daemon: 
     with daemon.client() as client:
         job = a_job()
         client.generate(job)
-        with pytest.raises(JobCancelled):
-            other = a_job("steps=500 step_ms=10")
-            client.generate(other, lambda _: client.cancel(other.job_id))
+        with client.submit(a_job("steps=500 step_ms=10")) as stream:
+            next(stream)
+            assert client.cancel(stream.job.job_id)
+            assert isinstance(list(stream)[-1], Cancelled)
         status = client.status()
         assert [end.outcome for end in status.ended[:2]] == ["cancelled", "finished"]
         assert status.ended[1].job_id == job.job_id and set(status.ended[1].timings_seconds) == {"sampling", "decoding"}

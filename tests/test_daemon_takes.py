@@ -226,6 +226,18 @@ def test_the_oldest_takes_make_room_for_new_ones(tmp_path: Path) -> None:
         assert [take.made.seed for take in client.list_takes()] == list(range(19, 19 - store.num_takes, -1))
 
 
+def test_sources_keep_to_the_budget_too(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run", SA3_TAKES_BUDGET_MB="1") as daemon, daemon.client() as client:
+        for seed in range(6):
+            client.generate(replace(a_job(num_samples=16384), seed=seed))
+        client.put_audio(noise(80_000))
+        assert client.status().store.num_takes < 6
+        with pytest.raises(LimitExceeded, match="takes_budget_mb"):
+            client.put_audio(noise(80_001))
+        with pytest.raises(LimitExceeded, match="takes_budget_mb"):
+            client.put_audio(noise(140_000))
+
+
 # Restarts and bad disks
 
 
@@ -278,6 +290,16 @@ def test_a_damaged_sidecar_costs_that_take_alone(tmp_path: Path) -> None:
     (data_of(daemon) / "takes" / f"{taken[0]}.json").write_text("{")
     with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
         assert [take.take_id for take in client.list_takes()] == taken[1:]
+
+
+def test_an_index_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        taken = client.generate(a_job()).takes[0].take.take_id
+    (data_of(daemon) / "takes.sqlite").unlink()
+    (data_of(daemon) / "takes.sqlite").mkdir()
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        assert [take.take_id for take in client.list_takes()] == [taken]
+        assert client.generate(a_job()).takes[0].take.take_id > taken
 
 
 def test_a_folder_that_takes_nothing_costs_the_take_and_not_the_job(tmp_path: Path) -> None:

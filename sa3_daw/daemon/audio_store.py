@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -93,14 +93,25 @@ class AudioStore:
         planar = read_piece(self.path(request.audio), total, request.start_sample, count)
         return GetAudioReply(request.audio, request.start_sample, count, total, NUM_CHANNELS), planar
 
-    def put(self, client: Address, request: PutAudio, buffers: tuple[bytes, ...]) -> PutAudioReply:
-        """Take one piece of an upload. Raises RequestError subclasses; a bad piece ends its upload."""
+    def put(
+        self,
+        client: Address,
+        request: PutAudio,
+        buffers: tuple[bytes, ...],
+        make_room_for: Callable[[int], None],
+    ) -> PutAudioReply:
+        """Take one piece of an upload. Raises RequestError subclasses; a bad piece ends its upload.
+
+        ``make_room_for`` is called with the bytes of an upload that begins, and raises when they are too many.
+        """
         stored = self.num_samples(request.audio)
         if stored:
             return PutAudioReply(request.audio, stored, True)
         key = (client, request.audio)
         try:
             self._check_piece(request, buffers)
+            if key not in self._uploads:
+                make_room_for(request.num_samples * BYTES_PER_FRAME)
             upload = self._uploads.get(key) or self._begin(key, request.num_samples)
             reply = self._take_piece(upload, request, buffers[0])
         except RequestError:

@@ -135,9 +135,7 @@ class Desk:
             case msg.Cancel():
                 return msg.CancelReply(self._jobs.cancel(header.job))
             case msg.PutAudio():
-                reply = self._audio.put(client, request, buffers)
-                takes.make_room()
-                return reply
+                return self._audio.put(client, request, buffers, takes.make_room_for)
             case msg.HasAudio():
                 return self._audio.has(request.audio)
             case msg.ListTakes():

@@ -14,10 +14,11 @@ from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon import admission
 from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.client_sockets import Address
-from sa3_daw.daemon.delivery import Delivery, Entry, Frames, JobLog
+from sa3_daw.daemon.delivery import Delivery, Entry, Frames
 from sa3_daw.daemon.engine_room import EngineRoom
 from sa3_daw.daemon.forecast import Forecast
 from sa3_daw.daemon.journal import Journal
+from sa3_daw.daemon.live_job import NO_PROGRESS, LiveJob
 from sa3_daw.daemon.recorder import Recorder, replay
 from sa3_daw.daemon.scheduler import Scheduler, Ticket
 from sa3_daw.daemon.statistics import Statistics
@@ -30,48 +31,7 @@ from sa3_daw.protocol.framing import Received
 
 log = logging.getLogger(__name__)
 
-NO_PROGRESS = msg.Progress("", 0, 0)
 Send = Callable[[Address, Frames], bool]
-
-
-class LiveJob:
-    """One job that has not ended for everybody yet."""
-
-    def __init__(self, ticket: Ticket, recorder: Recorder | None) -> None:
-        """``recorder`` None: its stored result is replayed."""
-        self.ticket = ticket
-        self.recorder = recorder
-        self.log = JobLog()
-        self.deliveries: dict[Address, Delivery] = {}
-        self.progress = NO_PROGRESS
-        self.is_computed = False
-        self.is_cancelled = False
-        self.gives_way = False
-        self.accepted_at = monotonic()
-        self.started_at = self.computed_at = 0.0
-        self.timings_seconds: dict[str, float] = {}
-
-    @property
-    def job(self) -> Job:
-        """What was asked."""
-        return self.ticket.job
-
-    def end(self, last: msg.Finished | msg.Failed | msg.Cancelled) -> msg.JobEnd:
-        """Return what is remembered of it."""
-        outcome = {msg.Finished: "finished", msg.Failed: "failed", msg.Cancelled: "cancelled"}[type(last)]
-        now = monotonic()
-        started = self.started_at or now
-        return msg.JobEnd(
-            job_id=self.job.job_id,
-            outcome=outcome,
-            code=last.code if isinstance(last, msg.Failed) else "",
-            model=self.job.model,
-            num_samples=self.job.num_samples,
-            sample_rate=self.job.sample_rate,
-            waited_seconds=round(started - self.accepted_at, 3),
-            ran_seconds=round((self.computed_at or now) - started, 3),
-            timings_seconds=self.timings_seconds,
-        )
 
 
 class Jobs:
@@ -253,9 +213,9 @@ class Jobs:
         etas = self._forecast.etas_seconds([ticket.job for ticket in order], spent)
         states = ["queued"] * len(order) if running is None else ["running", *["queued"] * len(waiting)]
         return (
-            *(_job_status(live, "delivering", 0, None) for live in delivering),
+            *(live.status("delivering", 0, None) for live in delivering),
             *(
-                _job_status(self._live[ticket.job.job_id], state, position, eta)
+                self._live[ticket.job.job_id].status(state, position, eta)
                 for position, (ticket, state, eta) in enumerate(zip(order, states, etas, strict=True))
             ),
         )
@@ -385,29 +345,4 @@ class Jobs:
                 self._close(live, msg.Failed(error.code, error.message))
 
     def _audio_in_use(self) -> set[str]:
-        return {audio for live in self._live.values() for audio in _audio_of(live)}
-
-
-def _audio_of(live: LiveJob) -> set[str]:
-    """Return the stored audio a job needs while it lives."""
-    if live.recorder is not None:
-        return live.recorder.addresses
-    return {entry.message.audio for entry in live.log.entries if isinstance(entry.message, msg.Take)}
-
-
-def _job_status(live: LiveJob, state: str, position: int, eta_seconds: float | None) -> msg.JobStatus:
-    progress = live.progress if state == "running" else NO_PROGRESS
-    return msg.JobStatus(
-        job_id=live.job.job_id,
-        state=state,
-        position=position,
-        model=live.job.model,
-        num_samples=live.job.num_samples,
-        sample_rate=live.job.sample_rate,
-        stage=progress.stage,
-        step=progress.step,
-        num_steps=progress.num_steps,
-        priority=live.job.priority,
-        durable=live.job.durable,
-        eta_seconds=eta_seconds,
-    )
+        return {audio for live in self._live.values() for audio in live.audio_in_use()}

@@ -56,8 +56,9 @@ def serve(config: DaemonConfig) -> int:
     try:
         with suppress(OSError):  # A data folder that cannot be written holds no lock and no takes.
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            locks.append(DaemonLock(config.data_dir))
-            locks[1].acquire()
+            if not config.data_dir.samefile(config.runtime_dir):
+                locks.append(DaemonLock(config.data_dir))
+                locks[1].acquire()
         with wake_on_signals() as wake:
             Server(config).run(wake)
     finally:

@@ -20,7 +20,7 @@ from sa3_daw.daemon.audio_store import AudioStore, storage_error
 from sa3_daw.daemon.job_checks import too_large
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.take_index import Record, TakeIndex
-from sa3_daw.errors import InvalidField, invalid
+from sa3_daw.errors import InvalidField, LimitExceeded, invalid
 from sa3_daw.job import Job
 from sa3_daw.logs import about
 from sa3_daw.protocol.messages import (
@@ -106,6 +106,20 @@ class TakeStore:
         if self._budget_bytes and self._audio.num_bytes > self._budget_bytes:
             gone = self.collect_garbage(int(self._budget_bytes * KEPT_SHARE))
             log.info("%d takes deleted, %d bytes freed, to keep to the budget", gone.num_takes, gone.num_bytes)
+
+    def make_room_for(self, num_bytes: int) -> None:
+        """Make room for audio that a client sends. Raises LimitExceeded when it does not fit into the budget."""
+        limit = self._budget_bytes
+        if not limit or self._audio.num_bytes + num_bytes <= limit:
+            return
+        if num_bytes <= limit:
+            self.collect_garbage(min(int(limit * KEPT_SHARE), limit - num_bytes))
+        if self._audio.num_bytes + num_bytes > limit:
+            allowed = f"at most {max(0, limit - self._audio.num_bytes)} bytes, what takes_budget_mb leaves"
+            shown = f"{num_bytes} bytes"
+            raise LimitExceeded(
+                f"audio of {shown} does not fit; {allowed}", field="num_samples", value=shown, allowed=allowed
+            )
 
     def result_of(self, job: Job) -> list[TakeInfo]:
         """Return a job's takes when all of them are stored whole. Raises InvalidField when its id was another job's."""
