@@ -4,12 +4,11 @@
 // grows with what is recorded and the audio thread never allocates.
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "sa3/handover.h"
 #include "sa3/nonblocking.h"
 #include "sa3/transport.h"
 
@@ -55,8 +54,9 @@ public:
     /// when rendering offline. [message-thread]
     void service();
 
-    CaptureState state() const SA3_NONBLOCKING { return state_.load(std::memory_order_acquire); }
-    std::int64_t num_recorded() const SA3_NONBLOCKING { return num_recorded_.load(std::memory_order_acquire); }
+    /// [message-thread]
+    CaptureState state() const;
+    std::int64_t num_recorded() const;
     /// Copy what has been recorded so far; also works while recording goes on. [message-thread]
     Captured snapshot() const;
 
@@ -65,10 +65,12 @@ public:
                  int num_samples) SA3_NONBLOCKING;
 
 private:
-    struct Impl;
-    std::unique_ptr<Impl> impl_;
-    std::atomic<CaptureState> state_{CaptureState::kIdle};
-    std::atomic<std::int64_t> num_recorded_{0};
+    struct Recording;
+
+    double host_rate_ = 48000.0;
+    Recording* newest_ = nullptr;     // message thread's view of the recording last started; owned by handover_
+    Recording* recording_ = nullptr;  // audio thread's
+    std::unique_ptr<Handover<Recording>> handover_;
 };
 
 }  // namespace sa3

@@ -41,6 +41,11 @@ public:
     std::int64_t num_available() const SA3_NONBLOCKING { return num_available_.load(std::memory_order_acquire); }
     bool is_complete() const SA3_NONBLOCKING { return num_available() == num_samples_; }
 
+    /// Tell that no more will come, complete or not. [writer thread]
+    void end() { has_ended_.store(true, std::memory_order_release); }
+    /// Whether end() was called or everything is here. [thread-safe, audio-thread]
+    bool has_ended() const SA3_NONBLOCKING { return has_ended_.load(std::memory_order_acquire) || is_complete(); }
+
     /// Append planar samples (`num_channels` 1 or 2; mono goes to both). Returns how many fitted. [writer thread]
     std::int64_t append(const float* planar, int num_channels, std::int64_t num_samples);
 
@@ -58,7 +63,8 @@ public:
     /// [thread-safe]
     Peak peak(std::int64_t start, std::int64_t end) const;
 
-    /// Wait until the first `num_samples` are there. For offline rendering only. [not audio-thread in real time]
+    /// Wait until the first `num_samples` are there; false when time is up or no more will come. For offline rendering
+    /// only. [not audio-thread in real time]
     bool wait_available(std::int64_t num_samples, std::chrono::milliseconds timeout) const;
 
 private:
@@ -71,6 +77,7 @@ private:
     std::vector<std::unique_ptr<Block>>
         blocks_;  // length fixed at construction; filled before num_available_ covers them
     std::atomic<std::int64_t> num_available_{0};
+    std::atomic<bool> has_ended_{false};
 };
 
 /// Return the content address of audio: the SHA-256, in hex, of its planar little-endian float32 bytes.

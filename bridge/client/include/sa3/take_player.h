@@ -4,17 +4,13 @@
 // allocates, locks or waits. A take is freed on the message thread, after the audio thread has let go of it.
 #pragma once
 
-#include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
-#include "sa3/job.h"
 #include "sa3/nonblocking.h"
-#include "sa3/resampler.h"
-#include "sa3/ring_buffer.h"
 #include "sa3/take_audio.h"
 #include "sa3/transport.h"
 
@@ -77,7 +73,7 @@ public:
     /// [message-thread]
     void start_audition(double from_sample = 0.0);
     void stop_audition();
-    bool is_auditioning() const SA3_NONBLOCKING { return audition_is_on_.load(std::memory_order_acquire); }
+    bool is_auditioning() const;
 
     /// Mix the take into `channels`, which hold the input on entry and the output on return. With nothing to play and
     /// the input neither muted nor attenuated, the samples are not touched: bit-identical. Any number of channels (mono
@@ -86,16 +82,20 @@ public:
     void process(const HostPosition& position, const PlaySettings& settings, float* const* channels, int num_channels,
                  int num_samples) SA3_NONBLOCKING;
 
-    /// Offline only: the number of final samples (take's rate) which the block at `position` needs; 0 when none.
-    std::int64_t num_needed(const HostPosition& position, int num_samples) const;
+    /// Offline rendering only, before process() with the same position: wait until the final audio of this block has
+    /// come. False when the time is up first, or the take's stream has ended without it: then the block will not sound
+    /// as it should, and somebody must be told. [audio-thread while rendering offline]
+    bool wait_for_audio(const HostPosition& position, int num_samples, std::chrono::milliseconds timeout);
 
     PlayHead play_head() const SA3_NONBLOCKING;
 
 private:
-    struct Impl;
-    std::unique_ptr<Impl> impl_;
+    struct Voices;
+    void hand_over(std::shared_ptr<const PlayableTake> take);
+
+    std::unique_ptr<Voices> voices_;  // the audio thread's
     std::shared_ptr<const PlayableTake> newest_;
-    std::atomic<bool> audition_is_on_{false};
+    double host_rate_ = 48000.0;
 };
 
 }  // namespace sa3

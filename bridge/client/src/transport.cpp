@@ -1,0 +1,146 @@
+// Checks what the host says and remembers what was valid. Knows no host API.
+#include "sa3/transport.h"
+
+#include <cmath>
+
+namespace sa3 {
+namespace {
+
+constexpr double kMaxBpm = 1000.0;
+constexpr double kMaxPpq = 1099511627776.0;  // 2^40 quarter notes: 17 000 years at 120 BPM
+constexpr double kProblemSeconds = 0.5;
+constexpr int kSuspiciousBlocks = 16;
+
+bool is_power_of_two_up_to_32(std::int32_t value) SA3_NONBLOCKING {
+    return value >= 1 && value <= 32 && (value & (value - 1)) == 0;
+}
+
+bool is_position(double ppq) SA3_NONBLOCKING { return std::abs(ppq) <= kMaxPpq; }  // false for NaN
+
+}  // namespace
+
+std::string describe_problems(std::uint32_t problems) {
+    if (problems & kTempoAbsurd) return "The host reports an impossible tempo; the last good one is used.";
+    if (problems & kMetreAbsurd) return "The host reports an impossible metre; the last good one is used.";
+    if (problems & kPositionAbsurd) return "The host reports an impossible position; the take stays silent.";
+    if (problems & kPositionLies) return "The host plays but its position does not move; the take stays silent.";
+    if (problems & kCycleEmpty) return "The host's cycle is empty; the last good one is used.";
+    return "";
+}
+
+HostPosition TransportLatch::update(const HostPosition& position, double sample_rate, int num_samples) SA3_NONBLOCKING {
+    const double seconds = sample_rate > 0 ? num_samples / sample_rate : 0.0;
+    for (auto& left : seconds_left_) left -= seconds;
+    now_.has_block = true;
+    now_.is_playing = position.is_playing;
+    now_.is_recording = position.is_recording;
+    now_.is_looping = position.is_looping;
+    now_.sample_rate = sample_rate;
+    now_.time_samples = position.time_samples.value_or(now_.time_samples);
+    ++now_.num_blocks;
+    check_tempo(position);
+    check_cycle(position);
+    check_position(position);
+    check_motion(sample_rate, num_samples);
+    now_.problems = 0;
+    for (int bit = 0; bit < 5; ++bit)
+        if (seconds_left_[bit] > 0) now_.problems |= 1u << bit;
+    published_.write(now_);
+
+    HostPosition clean;
+    clean.is_playing = now_.is_playing;
+    clean.is_recording = now_.is_recording;
+    clean.is_looping = now_.is_looping && now_.cycle_is_live;
+    clean.time_samples = position.time_samples;
+    clean.bpm = now_.bpm;
+    clean.numerator = now_.numerator;
+    clean.denominator = now_.denominator;
+    if (now_.has_position) clean.ppq = now_.ppq;
+    if (now_.cycle_is_live) {
+        clean.cycle_start_ppq = now_.cycle_start_ppq;
+        clean.cycle_end_ppq = now_.cycle_end_ppq;
+    }
+    return clean;
+}
+
+void TransportLatch::restore(const Transport& saved) {
+    if (!(saved.bpm > 0 && saved.bpm <= kMaxBpm)) return;
+    if (saved.numerator < 1 || saved.numerator > 64 || !is_power_of_two_up_to_32(saved.denominator)) return;
+    now_.has_tempo = saved.has_tempo;
+    now_.bpm = saved.bpm;
+    now_.numerator = saved.numerator;
+    now_.denominator = saved.denominator;
+    if (saved.has_cycle && is_position(saved.cycle_start_ppq) && is_position(saved.cycle_end_ppq) &&
+        saved.cycle_end_ppq > saved.cycle_start_ppq) {
+        now_.has_cycle = true;
+        now_.cycle_start_ppq = saved.cycle_start_ppq;
+        now_.cycle_end_ppq = saved.cycle_end_ppq;
+    }
+    published_.write(now_);
+}
+
+void TransportLatch::note(std::uint32_t problem) SA3_NONBLOCKING {
+    for (int bit = 0; bit < 5; ++bit)
+        if (problem == 1u << bit) seconds_left_[bit] = kProblemSeconds;
+}
+
+void TransportLatch::check_tempo(const HostPosition& position) SA3_NONBLOCKING {
+    if (position.bpm) {
+        if (*position.bpm > 0 && *position.bpm <= kMaxBpm) {
+            now_.bpm = *position.bpm;
+            now_.has_tempo = true;
+        } else {
+            note(kTempoAbsurd);
+        }
+    }
+    if (position.numerator && position.denominator) {
+        if (*position.numerator >= 1 && *position.numerator <= 64 && is_power_of_two_up_to_32(*position.denominator)) {
+            now_.numerator = *position.numerator;
+            now_.denominator = *position.denominator;
+        } else {
+            note(kMetreAbsurd);
+        }
+    }
+}
+
+void TransportLatch::check_cycle(const HostPosition& position) SA3_NONBLOCKING {
+    now_.cycle_is_live = false;
+    if (!position.cycle_start_ppq || !position.cycle_end_ppq) return;
+    const double start = *position.cycle_start_ppq, end = *position.cycle_end_ppq;
+    if (is_position(start) && is_position(end) && end > start) {
+        now_.cycle_start_ppq = start;
+        now_.cycle_end_ppq = end;
+        now_.has_cycle = now_.cycle_is_live = true;
+    } else if (position.is_looping) {  // hosts send 0..0 for "no cycle": only a running one is worth a word
+        note(kCycleEmpty);
+    }
+}
+
+void TransportLatch::check_position(const HostPosition& position) SA3_NONBLOCKING {
+    now_.has_position = position.ppq && is_position(*position.ppq);
+    if (now_.has_position)
+        now_.ppq = *position.ppq;
+    else if (position.ppq)
+        note(kPositionAbsurd);
+}
+
+void TransportLatch::check_motion(double sample_rate, int num_samples) SA3_NONBLOCKING {
+    const bool plays = now_.is_playing && now_.has_position && sample_rate > 0;
+    if (plays && was_playing_with_position_ && expected_advance_ppq_ > 0) {
+        const double advance = now_.ppq - last_ppq_;
+        const bool is_creeping = std::abs(advance) < 0.25 * expected_advance_ppq_;
+        num_suspicious_ = is_creeping ? num_suspicious_ + 1 : 0;
+    } else if (!plays) {
+        num_suspicious_ = 0;
+    }
+    if (num_suspicious_ >= kSuspiciousBlocks) {
+        num_suspicious_ = kSuspiciousBlocks;
+        note(kPositionLies);
+    }
+    was_playing_with_position_ = plays;
+    last_ppq_ = now_.ppq;
+    expected_advance_ppq_ = sample_rate > 0 ? num_samples * now_.bpm / (60.0 * sample_rate) : 0.0;
+    if (num_suspicious_ >= kSuspiciousBlocks) now_.has_position = false;
+}
+
+}  // namespace sa3
