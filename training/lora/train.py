@@ -180,7 +180,7 @@ def _train(
     if world.is_first and position.is_done:
         card = make_card(recipe, model.spec, found, crops.items, watch, position.step)
         write_pack(adapter_tensors(denoiser), recipe.adapter.config(), card, path)
-        report.say(f"wrote {path}")
+        report.say(f"wrote {path}; 'sa3-daw lora import {path}' makes it available to jobs")
     elif world.is_first:
         report.say(f"stopped at step {position.step} of {recipe.num_steps}; the same command goes on from there")
     world.wait()
