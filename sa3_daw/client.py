@@ -181,14 +181,12 @@ class Client:
     def generate(self, job: Job, on_event: Callable[[JobEvent], None] | None = None) -> Result:
         """Run a job to its end and return all its variations; what was to be kept of a source is checked.
 
-        ``on_event`` is called with each event, in this thread. An exception in it, or Ctrl-C, cancels the job.
-        Raises the job's Sa3Error, or JobCancelled.
+        ``on_event`` is called with each event, in this thread. An exception in it cancels the job, and so does Ctrl-C,
+        after which the events go on until the daemon has confirmed it. Raises the job's Sa3Error, or JobCancelled.
         """
         clip = _Clip(job)
         with self.submit(job) as stream:
-            for event in stream:
-                if on_event is not None:
-                    on_event(event)
+            for event in _cancelled_by_ctrl_c(stream, on_event or _ignore):
                 if isinstance(event, AudioChunk):
                     clip.add(event)
                 elif isinstance(event, Take):
@@ -326,6 +324,23 @@ class JobStream:
     def _end(self) -> None:
         self._ended = True
         self._link.close_job(self.job.job_id)
+
+
+def _cancelled_by_ctrl_c(stream: JobStream, on_event: Callable[[JobEvent], None]) -> Iterator[JobEvent]:
+    """Yield a job's events, each told first; Ctrl-C cancels the job and waits for its end, a second one does not."""
+    try:
+        for event in stream:
+            on_event(event)
+            yield event
+    except KeyboardInterrupt:
+        stream.cancel()
+        for event in stream:
+            on_event(event)
+        raise
+
+
+def _ignore(_: JobEvent) -> None:
+    """Hear an event that nobody asked for."""
 
 
 class _Clip:

@@ -119,6 +119,11 @@ def _check_values(config: DaemonConfig) -> None:
             raise invalid("allowed_clients", key, f"public CURVE keys, {CURVE_KEY_CHARS} characters of Z85 each")
 
 
+def environment_with(values: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with keys set, for a daemon that is to be configured otherwise."""
+    return {**os.environ, **{f"SA3_{key.upper()}": text for key, text in values.items()}}
+
+
 def plain_config(config: DaemonConfig) -> dict[str, Any]:
     """Return a configuration as JSON can carry it, for the engine's process."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in vars(config).items()}

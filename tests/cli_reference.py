@@ -10,36 +10,47 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sa3_daw.cli.parser import build_parser
+from sa3_daw.cli.words import EXIT_CODES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 
 
 def reference() -> str:
     """Return the whole page."""
-    parser = build_parser()
-    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     lines = [
         "# The command line",
         "",
         "Written by `python -m tests.cli_reference` from the code; a test compares them.",
+        "",
+        EXIT_CODES[0].upper() + EXIT_CODES[1:] + ".",
     ]
-    for name, command in commands.choices.items():
-        lines += ["", f"## sa3-daw {name}", "", command.description or ""]
+    for name, command in commands_of(build_parser(), "sa3-daw"):
+        lines += ["", f"{'#' * len(name.split())} {name}", "", command.description or ""]
         rows = list(options(command))
         if rows:
             lines += ["", "| option | meaning |", "|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 
+def commands_of(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield every command below a parser with its whole name, each followed by its own words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, command in action.choices.items():
+                yield f"{name} {word}", command
+                yield from commands_of(command, f"{name} {word}")
+
+
 def options(command: argparse.ArgumentParser) -> Iterator[str]:
     """Yield one table row per option, in the order they were added."""
     for action in command._actions:
-        if "--help" not in action.option_strings:
+        if "--help" not in action.option_strings and not isinstance(action, argparse._SubParsersAction):
             words = ", ".join(action.option_strings) or str(action.metavar)
             value = f" {action.metavar or action.dest.upper()}" if action.option_strings and action.nargs != 0 else ""
-            alone = any(action in group._group_actions for group in command._mutually_exclusive_groups)
+            groups = [group for group in command._mutually_exclusive_groups if action in group._group_actions]
+            alone = any(group.required for group in groups)
             need = " (exactly one length)" if alone else " (needed)" if action.required else ""
-            yield f"| `{words}{value}` | {action.help}{need} |"
+            yield f"| `{words}{value}` | {(action.help or '').replace('%%', '%')}{need} |"
 
 
 if __name__ == "__main__":

@@ -7,14 +7,18 @@ import sys
 from collections.abc import Sequence
 
 from sa3_daw.cli.parser import build_parser
+from sa3_daw.cli.words import BAD_INPUT, FAILURE, INTERRUPTED
 from sa3_daw.errors import RequestError, Sa3Error
-
-BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 when something failed, 2 for bad input, 130 after Ctrl-C."""
-    parsed = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = build_parser()
+    if not words:
+        parser.print_help()
+        return 0
+    parsed = parser.parse_args(words)
     try:
         code: int = parsed.run(parsed)
         sys.stdout.flush()

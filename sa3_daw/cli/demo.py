@@ -6,10 +6,10 @@ import argparse
 from dataclasses import replace
 
 from sa3_daw.audio.files import check_writable, read_wav
-from sa3_daw.cli.generate import generate
 from sa3_daw.cli.manage import stop_and_wait
+from sa3_daw.cli.perform import perform
 from sa3_daw.cli.play import play
-from sa3_daw.cli.report import TerminalReport, describe_length, describe_levels, describe_times
+from sa3_daw.cli.report import TerminalReport, Written, describe_length, describe_levels, describe_times
 from sa3_daw.client import Client, new_job_id
 from sa3_daw.errors import DaemonUnreachable
 from sa3_daw.job import Job
@@ -28,10 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     started_here = not daemon_runs()
     with Client.connect() as client:
         try:
-            with TerminalReport(num_samples) as report:
-                take = generate(client, job, wav, report)
-            with TerminalReport(num_samples) as report:
-                again = generate(client, replace(job, job_id=new_job_id()), wav, report)
+            with QuietReport() as report:
+                (take,) = perform(client, job, wav, report)
+            with QuietReport() as report:
+                (again,) = perform(client, replace(job, job_id=new_job_id()), wav, report)
         finally:
             if started_here and not arguments.keep:
                 stop_and_wait(client)
@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     title = f'"{PROMPT}", {NUM_BARS} bars of 4/4 at {BPM} BPM, model {take.job.model}, seed {take.job.seed}'
     draw_picture(png, samples, sample_rate, tempo, start_sample, title)
     print(f'"{PROMPT}", {NUM_BARS} bars of 4/4 at {BPM} BPM: {describe_length(take.job)}')
-    print(f"{describe_levels(take)}, seed {take.job.seed}, model {take.job.model}")
-    print(f"cold: {describe_times(take)}")
-    print(f"warm: {describe_times(again)}")
+    print(f"{describe_levels(take.take.made)}, seed {take.job.seed}, model {take.job.model}")
+    print(f"cold: {describe_times(take.seconds)}")
+    print(f"warm: {describe_times(again.seconds)}")
     print(f"sound    {wav.resolve()}")
     print(f"picture  {png.resolve()}")
     if started_here:
@@ -49,6 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.play:
         play(wav)
     return 0
+
+
+class QuietReport(TerminalReport):
+    """Shows the bars only; the demo has its own summary."""
+
+    def written(self, written: Written) -> None:
+        pass
 
 
 def daemon_runs() -> bool:

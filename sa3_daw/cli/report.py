@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -16,23 +17,23 @@ from sa3_daw.client import JobEvent
 from sa3_daw.errors import Sa3Error
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
-from sa3_daw.protocol.messages import Accepted, Cancelled, Finished
+from sa3_daw.protocol.messages import Accepted, Cancelled, Finished, Take
 from sa3_daw.protocol.messages import Progress as JobProgress
+from sa3_daw.take import TakeMade
 
 
 @dataclass(frozen=True)
-class Take:
-    """A written clip: the job as the daemon accepted it, its levels, and how long it took."""
+class Written:
+    """A written take: the job that makes it again, what is known of it, and seconds by what they were spent on."""
 
     path: Path
     job: Job
-    finished: Finished
-    first_chunk_seconds: float
-    total_seconds: float
+    take: Take
+    seconds: dict[str, float]
 
 
 class Report(Protocol):
-    """Told of every event of one job, then of the written clip; a context manager around the job."""
+    """Told of every event of one job, then of each written take; a context manager around the job."""
 
     def __enter__(self) -> Report: ...
 
@@ -40,18 +41,24 @@ class Report(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def event(self, event: JobEvent) -> None: ...
 
-    def taken(self, take: Take) -> None: ...
+    def drafted(self, path: Path, seconds: float) -> None: ...
+
+    def written(self, written: Written) -> None: ...
+
+    def rerendered(self, take_id: str, *, peak_difference: float, identical: bool) -> None: ...
 
 
 class TerminalReport:
     """A bar per stage with the time that is left, on stderr and only on a terminal; the summary on stdout."""
 
-    def __init__(self, num_samples: int) -> None:
+    def __init__(self) -> None:
         console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description:<14}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
@@ -60,7 +67,7 @@ class TerminalReport:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._num_samples = num_samples
+        self._is_first = True
 
     def __enter__(self) -> TerminalReport:
         self._bars.start()
@@ -72,26 +79,48 @@ class TerminalReport:
     ) -> None:
         self._bars.stop()
 
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def event(self, event: JobEvent) -> None:
-        if isinstance(event, JobProgress):
+        if isinstance(event, Accepted) and event.chained:
+            self.note("longer than the model makes in one piece: made of several windows, each continuing the last")
+        elif isinstance(event, JobProgress):
             self._show(event.stage, event.step, event.num_steps if event.num_steps > 1 else None)
         elif isinstance(event, AudioChunk):
-            self._show("decoding", event.start_sample + event.samples.shape[1], self._num_samples)
+            stage = "draft" if event.draft else f"take {event.variation + 1}" if event.variation else "decoding"
+            self._show(stage, event.start_sample + event.samples.shape[1], None)
+        elif isinstance(event, Take) and event.problem:
+            self.note(f"sa3-daw: {event.problem}")
         elif isinstance(event, Cancelled):
             self._bars.stop()
             print("sa3-daw: cancelled on the daemon, nothing was written", file=sys.stderr)
 
-    def taken(self, take: Take) -> None:
-        print(f"{take.path}: {describe_length(take.job)}")
-        print(f"seed {take.job.seed}, model {take.job.model}, {describe_levels(take)}")
-        print(describe_times(take))
+    def drafted(self, path: Path, seconds: float) -> None:
+        self.note(f"{path}: a draft, after {seconds:.2f} s; it goes when the final audio is here")
+
+    def written(self, written: Written) -> None:
+        self._bars.stop()
+        made = written.take.made
+        print(f"{written.path}: {describe_length(written.job)}")
+        print(f"  take {written.take.take_id or '(not stored)'}, seed {made.seed}, model {written.job.model}")
+        for line in describe_made(made, with_changes=written.job.source is not None):
+            print(f"  {line}")
+        if self._is_first:
+            print(f"  {describe_times(written.seconds)}")
+        self._is_first = False
+
+    def rerendered(self, take_id: str, *, peak_difference: float, identical: bool) -> None:
+        self._bars.stop()
+        how = "bit-identical" if identical else f"different: by up to {peak_difference:.3g} of full scale"
+        print(f"take {take_id} made again: {how}")
 
     def _show(self, stage: str, done: int, total: int | None) -> None:
         if stage not in self._tasks:
             for task in self._tasks.values():
                 self._bars.update(task, visible=False)
             self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total, visible=True)
 
 
 class JsonReport:
@@ -106,43 +135,88 @@ class JsonReport:
         if isinstance(error, Sa3Error):
             self._line("failed", code=error.code, message=error.message, field=error.field, allowed=error.allowed)
 
-    def event(self, event: JobEvent) -> None:
-        if isinstance(event, Accepted):
-            self._line("accepted", position=event.position, model=event.model, steps=event.steps)
-        elif isinstance(event, JobProgress):
-            self._line("progress", stage=event.stage, step=event.step, num_steps=event.num_steps)
-        elif isinstance(event, AudioChunk):
-            self._line("audio", start_sample=event.start_sample, num_samples=int(event.samples.shape[1]))
-        elif isinstance(event, Finished):
-            self._line("finished", num_samples=event.num_samples, peak_db=event.peak_db, rms_db=event.rms_db)
-        elif isinstance(event, Cancelled):
-            self._line("cancelled")
+    def note(self, text: str) -> None:
+        self._line("note", text=text)
 
-    def taken(self, take: Take) -> None:
+    def event(self, event: JobEvent) -> None:
+        if isinstance(event, AudioChunk):
+            self._line(
+                "audio",
+                variation=event.variation,
+                draft=event.draft,
+                start_sample=event.start_sample,
+                num_samples=int(event.samples.shape[1]),
+            )
+        else:
+            self._line(EVENT_WORDS[type(event)], **asdict(event))
+
+    def drafted(self, path: Path, seconds: float) -> None:
+        self._line("draft_written", path=str(path), seconds=round(seconds, 4))
+
+    def written(self, written: Written) -> None:
         self._line(
             "written",
-            path=str(take.path),
-            num_samples=take.finished.num_samples,
-            sample_rate=take.job.sample_rate,
-            start_sample=take.job.start_sample,
-            seed=take.job.seed,
-            first_chunk_seconds=round(take.first_chunk_seconds, 4),
-            total_seconds=round(take.total_seconds, 4),
-            timings_seconds=take.finished.timings_seconds,
+            path=str(written.path),
+            num_samples=written.take.made.num_samples,
+            sample_rate=written.job.sample_rate,
+            start_sample=written.job.start_sample,
+            seed=written.take.made.seed,
+            take_id=written.take.take_id,
+            seconds={stage: round(seconds, 4) for stage, seconds in written.seconds.items()},
         )
+
+    def rerendered(self, take_id: str, *, peak_difference: float, identical: bool) -> None:
+        difference = peak_difference if math.isfinite(peak_difference) else None
+        self._line("rerendered", take_id=take_id, identical=identical, peak_difference=difference)
 
     def _line(self, kind: str, **values: object) -> None:
         print(json.dumps({"event": kind, **values}), flush=True)
+
+
+EVENT_WORDS: dict[type, str] = {
+    Accepted: "accepted",
+    JobProgress: "progress",
+    Take: "take",
+    Finished: "finished",
+    Cancelled: "cancelled",
+}
+
+
+MOMENTS = ("first draft", "first audio", "all")
+"""Keys of ``Written.seconds`` that are times since the request; the others are stages."""
 
 
 def describe_length(job: Job) -> str:
     return f"{job.num_samples} samples at {job.sample_rate} Hz ({job.num_samples / job.sample_rate:.3f} s)"
 
 
-def describe_levels(take: Take) -> str:
-    return f"peak {take.finished.peak_db:.1f} dBFS, RMS {take.finished.rms_db:.1f} dBFS"
+def describe_levels(made: TakeMade) -> str:
+    loudness = "" if made.loudness_lufs is None else f", {made.loudness_lufs:.1f} LUFS"
+    return f"peak {made.peak_db:.1f} dBFS, RMS {made.rms_db:.1f} dBFS{loudness}"
 
 
-def describe_times(take: Take) -> str:
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in take.finished.timings_seconds.items())
-    return f"first audio after {take.first_chunk_seconds:.2f} s, all after {take.total_seconds:.2f} s ({stages})"
+def describe_made(made: TakeMade, *, with_changes: bool) -> list[str]:
+    """Return what was measured in a take, one line per thing."""
+    lines = [describe_levels(made)]
+    if made.beats is not None:
+        late = 1000 * made.beats.phase_error_seconds
+        where = f"{abs(late):.1f} ms {'late' if late > 0 else 'early'}"
+        lines.append(f"beats {made.beats.bpm:.2f} BPM, {where}, confidence {made.beats.confidence:.2f}")
+    if made.key is not None:
+        lines.append(f"key {made.key.key}, confidence {made.key.confidence:.2f}")
+    if made.stretch != 1.0:
+        lines.append(f"stretched by {100 * (made.stretch - 1):+.2f} % onto the tempo")
+    if with_changes:
+        ranges = ", ".join(f"{region.start_sample}:{region.end_sample}" for region in made.changed)
+        kept = "; every other sample is bit-identical, checked" if made.kept_sha256 else ""
+        lines.append(f"changed {ranges}{kept}")
+    if made.seam_db is not None:
+        lines.append(f"level steps by at most {made.seam_db:.1f} dB at the seams")
+    return lines
+
+
+def describe_times(seconds: dict[str, float]) -> str:
+    """Say when something came and then, in brackets, what each stage took."""
+    moments = [f"{what} after {seconds[what]:.2f} s" for what in MOMENTS if what in seconds]
+    stages = [f"{stage} {took:.2f}" for stage, took in seconds.items() if stage not in MOMENTS]
+    return f"{', '.join(moments)} ({', '.join(stages)})"

@@ -4,46 +4,85 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
+import re
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from sa3_daw.errors import InvalidField, invalid
-from sa3_daw.job import Job, TempoPoint
+from sa3_daw.job import AdapterUse, Job, TempoPoint
 from sa3_daw.music.timeline import TempoMap, check_bpm, parse_meter, round_half_up
 
 MAX_INTEGER = 2**63 - 1
 MAX_TEMPO_MAP_BYTES = 1 << 20
+ADAPTER = re.compile(
+    r"(?P<name>[^:]+)(:(?P<strength>[+-]?\d{1,6}(\.\d{1,9})?))?"
+    r"(:(?P<low>\d(\.\d{1,9})?)-(?P<high>\d(\.\d{1,9})?))?(:(?P<filter>[^:]+))?"
+)
+ADAPTER_WORDS = (
+    "NAME[:STRENGTH[:MIN-MAX[:LAYERS]]], such as warmth, warmth:0.8, warmth:0.8:0.3-1, warmth:1:0-1:-cross_attn"
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a source brings along: it stands wherever no option says otherwise."""
+
+    prompt: str = ""
+    model: str = "nano"
+    tempo: TempoMap | None = None
+    start_sample: int = 0
+    sample_rate: int = 44_100
 
 
 def job_from(arguments: argparse.Namespace, job_id: str, random_seed: int) -> Job:
     """Build the job of `sa3-daw generate`. Raises InvalidField."""
-    tempo = tempo_from(arguments)
+    tempo = tempo_from(arguments, None)
     start_sample, end_sample = sample_range(arguments, tempo)
+    given = Given(tempo=tempo, start_sample=start_sample, sample_rate=arguments.rate)
+    return replace(plain_job(arguments, given, job_id, random_seed), num_samples=end_sample - start_sample)
+
+
+def plain_job(arguments: argparse.Namespace, given: Given, job_id: str, random_seed: int) -> Job:
+    """Build what all verbs have in common; the length, 0 here, is the verb's own. Raises InvalidField."""
     seed = random_seed if arguments.seed is None else arguments.seed
-    checked("seed", seed, 0)
+    prompt = given.prompt if arguments.prompt is None else arguments.prompt
     return Job(
         job_id=job_id,
-        prompt=checked_text("prompt", arguments.prompt),
+        prompt=checked_text("prompt", prompt),
         negative_prompt=checked_text("negative_prompt", arguments.negative_prompt),
-        num_samples=end_sample - start_sample,
-        sample_rate=arguments.rate,
-        start_sample=start_sample,
-        tempo_map=tempo.points,
-        seed=seed,
-        model=checked_text("model", arguments.model),
+        num_samples=0,
+        sample_rate=given.sample_rate,
+        start_sample=given.start_sample,
+        tempo_map=tempo_from(arguments, given.tempo).points,
+        seed=checked("seed", seed, 0),
+        model=checked_text("model", arguments.model or given.model),
         steps=checked("steps", arguments.steps, 0),
         guidance_scale=arguments.guidance,
+        apg_scale=arguments.apg,
+        sampler=checked_text("sampler", arguments.sampler),
+        headroom_seconds=0.0 if arguments.ending else arguments.headroom,
+        loop=getattr(arguments, "loop", False),
+        num_variations=checked("num_variations", arguments.variations, 1),
+        best_of=checked("best_of", arguments.best_of, 1),
+        draft=arguments.draft,
+        loudness_lufs=arguments.loudness,
+        warp=arguments.warp,
+        adapters=tuple(adapter_use(checked_text("adapter", text)) for text in arguments.adapter),
+        priority=arguments.priority,
+        durable=arguments.durable,
     )
 
 
-def tempo_from(arguments: argparse.Namespace) -> TempoMap:
-    """Read --tempo-map, or make a constant map of --bpm and --meter."""
+def tempo_from(arguments: argparse.Namespace, given: TempoMap | None) -> TempoMap:
+    """Read --tempo-map, or make a constant map of --bpm and --meter, or take the given one."""
     if arguments.tempo_map is not None:
         if arguments.bpm is not None or arguments.meter is not None:
             raise invalid("tempo_map", str(arguments.tempo_map), "either --tempo-map, or --bpm and --meter")
         return TempoMap(read_points(arguments.tempo_map))
+    if given is not None and arguments.bpm is None and arguments.meter is None:
+        return given
     bpm = 120.0 if arguments.bpm is None else arguments.bpm
     check_bpm("bpm", bpm)
     return TempoMap.constant(bpm, *parse_meter(arguments.meter or "4/4"))
@@ -69,6 +108,15 @@ def sample_range(arguments: argparse.Namespace, tempo: TempoMap) -> tuple[int, i
                 raise invalid("seconds", float(arguments.seconds), f"at least one sample, {1 / rate:.3g}")
     checked("end of the range in samples", end, 1)
     return start, end
+
+
+def adapter_use(text: str) -> AdapterUse:
+    """Read what stands after --adapter. Raises InvalidField."""
+    found = ADAPTER.fullmatch(text)
+    if not found:
+        raise invalid("adapter", text, ADAPTER_WORDS)
+    low, high = float(found["low"] or 0), float(found["high"] or 1)
+    return AdapterUse(found["name"], float(found["strength"] or 1), low, high, found["filter"] or "")
 
 
 def checked(field: str, value: int, least: int) -> int:

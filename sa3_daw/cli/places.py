@@ -1,0 +1,96 @@
+"""Places in a clip, "A:B" in samples, seconds, beats or bars -> exact sample ranges. Knows no file and no daemon."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sa3_daw.errors import invalid
+from sa3_daw.job import Region
+from sa3_daw.music.timeline import TempoMap, round_half_up
+
+PLACE = re.compile(r"(?P<number>\d{1,18}(?:\.\d{1,18})?(?:/[1-9]\d{0,8})?)(?P<unit>s|beats?|bars?|)")
+REGION_WORDS = "START:END from the clip's start, such as 96000:144000, 0.5s:2s, 1:2bars, 3beats:, START below END"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip's place on the timeline, by which bars and beats inside it are found."""
+
+    tempo: TempoMap
+    start_sample: int
+    num_samples: int
+    sample_rate: int
+
+    def start_ppq(self) -> Fraction:
+        """Return the clip's start in quarter notes: the beat itself when the start is that beat's sample."""
+        return ppq_of_sample(self.tempo, self.start_sample, self.sample_rate)
+
+    def end_ppq(self) -> Fraction:
+        """Return the same of its end."""
+        return ppq_of_sample(self.tempo, self.start_sample + self.num_samples, self.sample_rate)
+
+
+def ppq_of_sample(tempo: TempoMap, sample: int, sample_rate: int) -> Fraction:
+    """Return a sample's position; where the nearest beat rounds to this very sample, that beat's.
+
+    So bars counted from a rounded start stay exact, however many follow.
+    """
+    ppq = tempo.ppq_at(Fraction(sample, sample_rate))
+    beat_ppq = Fraction(4, tempo.point_at(ppq).denominator)
+    for bar in (math.floor(tempo.bar_at(ppq)), math.floor(tempo.bar_at(ppq)) + 1):
+        start = tempo.ppq_of_bar(bar)
+        beat = start + round_half_up((ppq - start) / beat_ppq) * beat_ppq
+        if tempo.sample_at(beat, sample_rate) == sample:
+            return beat
+    return ppq
+
+
+def read_region(text: str, clip: Clip) -> Region:
+    """Read one region; an open start or end is the clip's. Raises InvalidField."""
+    start_text, colon, end_text = text.partition(":")
+    end = PLACE.fullmatch(end_text)
+    start = PLACE.fullmatch(start_text)
+    if not colon or (start_text and not start) or (end_text and not end) or not (start or end):
+        raise invalid("region", text, REGION_WORDS)
+    # One unit at the end counts for both: 1:2bars.
+    unit = (start and start["unit"]) or (end and end["unit"]) or ""
+    first = sample_of(start["number"], unit, clip) if start else 0
+    last = sample_of(end["number"], end["unit"], clip) if end else clip.num_samples
+    if not 0 <= first < last <= clip.num_samples:
+        raise invalid("region", text, f"{REGION_WORDS}; the clip ends at {clip.num_samples}, this is {first}:{last}")
+    return Region(first, last)
+
+
+def sample_of(number: str, unit: str, clip: Clip) -> int:
+    """Return the sample of a place, from the clip's start."""
+    whole, _, divisor = number.partition("/")
+    value = Fraction(whole) / int(divisor or 1)
+    if unit.startswith("bar"):
+        return clip.tempo.sample_at(ppq_after_bars(clip.tempo, clip.start_ppq(), value), clip.sample_rate) - (
+            clip.start_sample
+        )
+    if unit.startswith("beat"):
+        ppq = ppq_after_beats(clip.tempo, clip.start_ppq(), value)
+        return clip.tempo.sample_at(ppq, clip.sample_rate) - clip.start_sample
+    return round_half_up(value * clip.sample_rate) if unit == "s" else round_half_up(value)
+
+
+def ppq_after_bars(tempo: TempoMap, ppq: Fraction, num_bars: Fraction) -> Fraction:
+    """Return the position that many bars later (negative: earlier), in whatever metres are in force."""
+    return tempo.ppq_of_bar(tempo.bar_at(ppq) + num_bars)
+
+
+def ppq_after_beats(tempo: TempoMap, ppq: Fraction, num_beats: Fraction) -> Fraction:
+    """Return the position that many beats later; each beat is as long as the metre in force says."""
+    left = num_beats
+    for point in tempo.points:
+        start = Fraction(point.position_ppq)
+        if start > ppq:
+            beats = (start - ppq) * tempo.point_at(ppq).denominator / 4
+            if beats > left:
+                break
+            ppq, left = start, left - beats
+    return ppq + left * Fraction(4, tempo.point_at(ppq).denominator)
