@@ -1,7 +1,7 @@
 """A real engine process without a model: tones, slow steps, failures and sudden deaths, as the prompt asks.
 
 Prompt words: steps=N, step_ms=N, chunk=N (samples), chunk_ms=N, stop_after=N (samples), fail=CODE, exit_at=N (step),
-hang_at=N (step), boom, oom.
+hang_at=N (step), breach=gap|beyond|no_take, boom, oom.
 Environment: FAKE_ENGINE_START=exit makes it end before it is ready.
 """
 
@@ -77,6 +77,12 @@ def run(job: Job) -> Iterator[Event]:
         samples = tone(job, variation)
         for start in range(0, job.num_samples if job.draft else 0, chunk):
             yield AudioChunk(start, np.float32(0.5) * samples[:, start : start + chunk], variation, True)
+        if asked.get("breach") == "gap":
+            yield AudioChunk(1, samples[:, 1:], variation)
+        if asked.get("breach") == "beyond":
+            yield AudioChunk(0, np.concatenate((samples, samples), axis=1), variation)
+        if asked.get("breach") == "no_take":
+            break
         for start in range(0, job.num_samples, chunk):
             if asked.get("stop_after") == str(start):
                 pause.wait(3600)

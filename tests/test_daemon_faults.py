@@ -65,20 +65,20 @@ def test_an_engine_that_ignores_a_cancel_is_killed_and_the_job_is_cancelled(tmp_
         assert client.generate(a_job()).finished.num_samples == 8192
 
 
-def test_a_stopped_engine_process_is_killed_like_one_that_hangs(tmp_path: Path) -> None:
-    with RunningDaemon(tmp_path / "run", SA3_ENGINE_STALL_SECONDS="1") as daemon, daemon.client() as client:
-        os.kill(daemon.engine_pid(), signal.SIGSTOP)
-        with pytest.raises(EngineDead):
-            client.generate(a_job())
-        assert client.generate(a_job()).finished.num_samples == 8192
-
-
 def test_an_engine_killed_while_a_model_loads_refuses_the_order(tmp_path: Path) -> None:
     with RunningDaemon(tmp_path / "run", SA3_ENGINE_STALL_SECONDS="1") as daemon, daemon.client() as client:
         os.kill(daemon.engine_pid(), signal.SIGSTOP)
         with pytest.raises(EngineDead):
             client.load_model("nano")
         assert [model.name for model in client.load_model("nano")] == ["nano"]
+
+
+def test_an_engine_that_breaks_the_protocol_is_ended_and_the_next_job_runs(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        for breach in ("gap", "beyond", "no_take"):
+            with pytest.raises(EngineDead, match="the engine (sent samples|finished after)"):
+                client.generate(a_job(f"breach={breach}"))
+            assert client.generate(a_job()).finished.num_samples == 8192
 
 
 def test_an_engine_killed_while_idle_is_back_before_anyone_asks(tmp_path: Path) -> None:

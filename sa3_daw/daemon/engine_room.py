@@ -17,7 +17,7 @@ import zmq
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.engine_handle import EngineHandle
-from sa3_daw.errors import EngineDead
+from sa3_daw.errors import EngineDead, LimitExceeded
 from sa3_daw.job import Job
 from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
 from sa3_daw.protocol.framing import Received
@@ -37,6 +37,7 @@ from sa3_daw.protocol.messages import (
 log = logging.getLogger(__name__)
 
 RETIRE_GRACE_SECONDS = 10.0
+MAX_ORDERS = 64
 
 Answer = Callable[[Address, Header, Message], None]
 
@@ -86,7 +87,10 @@ class EngineRoom:
         return {order.client for order in (*self._orders, *((self._order,) if self._order else ()))}
 
     def order(self, order: Order) -> None:
-        """Take a client's order; it is answered when it is done."""
+        """Take a client's order; it is answered when it is done. Raises LimitExceeded when too many wait."""
+        if len(self._orders) >= MAX_ORDERS:
+            allowed = f"at most {MAX_ORDERS} waiting orders"
+            raise LimitExceeded(f"too many models to load and unload; {allowed}", field="model", allowed=allowed)
         if isinstance(order.message, UnloadModel) and self.handle.state == "stopped":
             self._answer(order.client, order.header, UnloadModelReply(()))
             return
@@ -195,6 +199,8 @@ class EngineRoom:
         if self.handle.state == "busy":
             self.handle.task_ended()
         self._used_at = monotonic()
+        if not isinstance(answer, Rejected):
+            self.models = answer.models
         if isinstance(order.message, LoadModel) and isinstance(answer, LoadModelReply):
             self._keep_until = max(self._keep_until, self._used_at + order.message.keep_alive_seconds)
         self._answer(order.client, order.header, answer)

@@ -169,6 +169,8 @@ class Jobs:
             elif isinstance(message, msg.Made):
                 self._variation_complete(live, message)
             elif isinstance(message, msg.TERMINAL):
+                if isinstance(message, msg.Finished):
+                    live.recorder_of_run.check_complete()
                 self._run_ended(live, message)
         except EngineError as error:
             self._room.break_off(error.message)
@@ -249,8 +251,9 @@ class Jobs:
                     self.client_gone(client)
             except OSError as error:
                 log.error("its audio cannot be read back: %s", error, extra=about(live.job.job_id))
-                self._close(live, msg.Failed(EngineError.code, f"the audio cannot be read back: {error}"))
-                return
+                self._send(
+                    client, delivery.tell(msg.Failed(EngineError.code, f"the audio cannot be read back: {error}"))
+                )
         live.log.settle()
         self._close_when_delivered(live)
 
@@ -283,15 +286,13 @@ class Jobs:
         self._journal.ended(end)
 
     def _audio_came(self, live: LiveJob, message: msg.Audio, buffer: bytes) -> None:
-        assert live.recorder is not None
-        recorded = live.recorder.add(message, buffer)
+        recorded = live.recorder_of_run.add(message, buffer)
         if recorded is not None:
             live.log.add(*recorded)
             self._deliver(live)
 
     def _variation_complete(self, live: LiveJob, message: msg.Made) -> None:
-        assert live.recorder is not None
-        take = live.recorder.complete(message.made)
+        take = live.recorder_of_run.complete(message.made)
         if take is not None:
             live.log.add(Entry(take))
             self._deliver(live)

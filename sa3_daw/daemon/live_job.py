@@ -36,6 +36,12 @@ class LiveJob:
         """What was asked."""
         return self.ticket.job
 
+    @property
+    def recorder_of_run(self) -> Recorder:
+        """The recorder of a job that the engine runs; it has one."""
+        assert self.recorder is not None
+        return self.recorder
+
     def end(self, last: msg.Finished | msg.Failed | msg.Cancelled) -> msg.JobEnd:
         """Return what is remembered of it."""
         outcome = {msg.Finished: "finished", msg.Failed: "failed", msg.Cancelled: "cancelled"}[type(last)]

@@ -64,6 +64,11 @@ class Recorder:
             self.addresses.add(take.audio)
         return take
 
+    def check_complete(self) -> None:
+        """Raise EngineError unless every variation has been completed."""
+        if len(self._completed) < self._job.num_variations:
+            raise EngineError(f"the engine finished after {len(self._completed)} of {self._job.num_variations} takes")
+
     def interrupt(self) -> None:
         """Store what there is of variations that will not be completed."""
         for (variation, draft), spool in self._spools.items():
