@@ -124,9 +124,15 @@ class TakeIndex:
         where = f"WHERE {' AND '.join(conditions)} ORDER BY take_id DESC LIMIT ?"
         return tuple(record.take for record in self._records(where, (*values, request.limit)))
 
+    def all_needed(self) -> set[str]:
+        """Return all audio that takes are or were made from."""
+        sql = "SELECT audio FROM takes UNION SELECT source FROM takes"
+        return {row[0] for row in self._query(lambda db: db.execute(sql).fetchall())}
+
     def expendable(self) -> Iterator[Record]:
-        """Return the unstarred takes in the order in which they may go: interrupted ones, then the oldest."""
-        yield from self._records("WHERE starred = 0 ORDER BY interrupted DESC, take_id", ())
+        """Yield the unstarred takes, interrupted ones first, then the oldest. Each must be removed when it comes."""
+        while records := self._records("WHERE starred = 0 ORDER BY interrupted DESC, take_id LIMIT 100", ()):
+            yield from records
 
     def count(self) -> int:
         """Return how many takes there are."""
@@ -138,8 +144,8 @@ class TakeIndex:
         return str(self._query(lambda db: db.execute("SELECT coalesce(max(take_id), '') FROM takes").fetchone()[0]))
 
     def _records(self, where: str, values: tuple[object, ...]) -> list[Record]:
-        rows = self._query(lambda db: db.execute(f"SELECT record FROM takes {where}", values).fetchall())
-        return [_DECODER.decode(row[0]) for row in rows]
+        sql = f"SELECT record FROM takes {where}"
+        return self._query(lambda db: [_DECODER.decode(row[0]) for row in db.execute(sql, values)])
 
     def _query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the index; one that turns out corrupt is built again and asked once more."""
@@ -149,7 +155,7 @@ class TakeIndex:
                 return ask(self._db)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
             self._set_aside(error)
             self._reconcile()
             with self._db:
@@ -167,7 +173,7 @@ class TakeIndex:
             raise
         return db
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _set_aside(self, error: Exception) -> None:
         """Keep a corrupt index for whoever wants to look at it, and start an empty one."""
         log.error("the index of takes is set aside and built again from the sidecars: %s", error)
         self.close()
