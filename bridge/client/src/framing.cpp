@@ -2,6 +2,7 @@
 #include "sa3/framing.h"
 
 #include <array>
+#include <cstring>
 #include <msgpack.hpp>
 #include <type_traits>
 #include <utility>
@@ -9,7 +10,20 @@
 namespace sa3 {
 namespace {
 
-using Packer = msgpack::packer<msgpack::sbuffer>;
+/// msgpack's packer, but for floats: it would shorten whole ones to integers, and the protocol sends float64.
+struct Packer : msgpack::packer<msgpack::sbuffer> {
+    msgpack::sbuffer& buffer;
+
+    explicit Packer(msgpack::sbuffer& into) : msgpack::packer<msgpack::sbuffer>(into), buffer(into) {}
+
+    void pack_float64(double value) {
+        std::uint64_t bits = 0;
+        std::memcpy(&bits, &value, sizeof bits);
+        char bytes[9] = {'\xcb'};
+        for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
+        buffer.write(bytes, sizeof bytes);
+    }
+};
 
 // --- writing -------------------------------------------------------------------------------------------------
 
@@ -17,13 +31,13 @@ template <class Struct>
 void pack_value(Packer& packer, const Struct& value);
 
 void pack_value(Packer& packer, std::int64_t value) { packer.pack_int64(value); }
-void pack_value(Packer& packer, double value) { packer.pack_double(value); }
+void pack_value(Packer& packer, double value) { packer.pack_float64(value); }
 void pack_value(Packer& packer, bool value) { value ? packer.pack_true() : packer.pack_false(); }
 void pack_value(Packer& packer, const std::string& value) {
     packer.pack_str(static_cast<std::uint32_t>(value.size()));
     packer.pack_str_body(value.data(), static_cast<std::uint32_t>(value.size()));
 }
-void pack_value(Packer& packer, const std::map<std::string, double>& value) {
+void pack_value(Packer& packer, const NamedSeconds& value) {
     packer.pack_map(static_cast<std::uint32_t>(value.size()));
     for (const auto& [key, number] : value) {
         pack_value(packer, key);
@@ -124,13 +138,14 @@ void read_value(const msgpack::object& from, std::string& to, const std::string&
     if (from.type != msgpack::type::STR) complain(path, "a text");
     to.assign(from.via.str.ptr, from.via.str.size);
 }
-void read_value(const msgpack::object& from, std::map<std::string, double>& to, const std::string& path) {
+void read_value(const msgpack::object& from, NamedSeconds& to, const std::string& path) {
     if (from.type != msgpack::type::MAP) complain(path, "a map");
     to.clear();
     for (std::uint32_t i = 0; i < from.via.map.size; ++i) {
         std::string key;
         read_value(from.via.map.ptr[i].key, key, path + "'s key");
-        read_value(from.via.map.ptr[i].val, to[key], path + "." + key);
+        auto& [name, seconds] = to.emplace_back(std::move(key), 0.0);
+        read_value(from.via.map.ptr[i].val, seconds, path + "." + name);
     }
 }
 template <class Item>

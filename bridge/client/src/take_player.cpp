@@ -143,6 +143,7 @@ struct TakePlayer::Voices {
     Motion motion;
     std::uint32_t num_auditions_seen = 0;
     bool starved = false;
+    bool was_sounding = false;
     SmoothGain dry, wet{0.0f, 0.0f, 0.0f};
     std::array<float, kSliceSamples> left{}, right{}, old_left{}, old_right{};
 
@@ -288,7 +289,8 @@ struct TakePlayer::Voices {
         dry.aim(settings.mute_input ? 0.0f : gains.dry, host_rate);
         wet.aim(gains.wet * std::clamp(finite_or(settings.gain, 1.0f), 0.0f, 64.0f), host_rate);
         const bool sounds = render(num_samples);
-        if (!sounds) wet.now = wet.target;
+        if (!was_sounding) wet.now = wet.target;  // the fade of the voice is enough
+        was_sounding = sounds;
         const bool is_dry_untouched = dry.now == 1.0f && dry.target == 1.0f;
         if (!sounds && is_dry_untouched) return;
         const int num_mixed = std::min(num_channels, kNumChannels);

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <iterator>
-#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -292,7 +291,7 @@ struct Finished {
     std::int64_t num_samples = 0;
     double peak_db = 0.0;
     double rms_db = 0.0;
-    std::map<std::string, double> timings_seconds;
+    NamedSeconds timings_seconds;
 
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {

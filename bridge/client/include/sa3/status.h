@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sa3 {
+
+/// Seconds per stage, in the order in which they came.
+using NamedSeconds = std::vector<std::pair<std::string, double>>;
 
 /// A model in memory; `num_bytes` are its weights'.
 struct ResidentModel {
@@ -86,7 +89,7 @@ struct JobEnd {
     std::int64_t sample_rate = 0;
     double waited_seconds = 0.0;
     double ran_seconds = 0.0;
-    std::map<std::string, double> timings_seconds;
+    NamedSeconds timings_seconds;
 
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {
