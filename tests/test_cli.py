@@ -21,7 +21,8 @@ class Command:
     """Runs sa3-daw against one runtime directory of its own."""
 
     def __init__(self, runtime_dir: Path) -> None:
-        self.environment = {**os.environ, "SA3_RUNTIME_DIR": str(runtime_dir), "OMP_NUM_THREADS": "1"}
+        ours = {"SA3_RUNTIME_DIR": str(runtime_dir), "SA3_DATA_DIR": f"{runtime_dir}.data", "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **ours}
 
     def __call__(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         with self.start(*words) as process:
@@ -129,12 +130,15 @@ def test_models_and_status_name_what_is_there(sa3_daw: Command) -> None:
     assert sa3_daw("models").stdout.startswith("nano ")
     status = sa3_daw("status")
     assert status.returncode == 0
-    assert status.stdout.startswith("daemon   process ")
+    assert status.stdout.startswith("daemon  process ")
 
 
 def test_without_a_daemon_status_says_so_and_stop_is_content(tmp_path: Path) -> None:
     alone = Command(tmp_path / "run")
-    assert (alone("status").returncode, alone("status").stdout) == (1, "no daemon runs\n")
+    assert (alone("status").returncode, alone("status").stdout) == (
+        1,
+        "no daemon runs; any job starts one, and so does: sa3-daw serve\n",
+    )
     assert (alone("stop").returncode, alone("stop").stdout) == (0, "no daemon runs\n")
 
 
@@ -159,4 +163,6 @@ def test_without_an_audio_device_the_file_is_written_all_the_same(sa3_daw: Comma
 
 def test_help_needs_no_torch_and_names_every_command(sa3_daw: Command) -> None:
     shown = sa3_daw("--help").stdout
-    assert all(word in shown for word in ("generate", "demo", "serve", "status", "stop", "models", "conformance"))
+    words = "demo generate inpaint continue restyle loop takes models lora serve status monitor stop doctor bench"
+    assert all(f"\n    {word}" in shown for word in words.split())
+    assert sa3_daw().stdout == shown
