@@ -25,7 +25,7 @@ NUM_FRAMES = 10
 SAME_TOLERANCE = 1e-5
 """Largest error over the largest value; measured 4e-7 encoding and 7e-7 decoding."""
 DIT_TOLERANCE = 2e-5
-"""As above; measured 3e-6 (small) and 4e-6 (medium): diffusers' block norms use epsilon 1e-6, the published ones 1e-5."""
+"""As above; measured 3e-6 (small), 4e-6 (medium): diffusers' block norms have epsilon 1e-6, published 1e-5."""
 
 SAME_NAMES = (
     (r"encoder\.layers\.0\.", "encoder.blocks.0."), (r"encoder\.layers\.2\.", "encoder.proj."),

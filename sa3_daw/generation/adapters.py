@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from sa3_daw.adapter_files import AdapterEntry, find_adapter
@@ -59,8 +60,8 @@ class AdapterRack:
 
     def __init__(self, roots: Mapping[str, nn.Module], model_name: str, adapters_dir: Path | None) -> None:
         """``roots`` as AdaptableLayers takes them. Without ``adapters_dir`` every adapter is refused."""
+        self._roots = roots
         self._layers = AdaptableLayers(roots)
-        self._device = next(parameter.device for root in roots.values() for parameter in root.parameters())
         self._model_name = model_name
         self._adapters_dir = adapters_dir
         self._adapters: dict[tuple[Path, int, int], Adapter] = {}
@@ -95,12 +96,12 @@ class AdapterRack:
         status = entry.tensors_path.stat()
         key = (entry.path, status.st_mtime_ns, status.st_size)
         if key not in self._adapters:
-            adapter = read_adapter(entry).to(self._device)
+            adapter = read_adapter(entry).to(self._device())
             if faults := self._layers.faults(adapter):
                 made_for = f", which was made for {entry.base_model!r}," if entry.base_model else ""
                 raise CheckpointMismatch(
                     f"adapter {entry.name!r}{made_for} does not fit model {self._model_name!r}: "
-                    f"{len(faults)} of {entry.num_layers} layers: {'; '.join(faults[:LISTED_LAYERS])}",
+                    f"{len(faults)} faults: {'; '.join(faults[:LISTED_LAYERS])}",
                     field="adapters.name",
                     value=entry.name,
                 )
@@ -110,6 +111,10 @@ class AdapterRack:
                 self._last = None
             self._adapters[key] = adapter
         return self._adapters[key]
+
+    def _device(self) -> torch.device:
+        """Return where the model is by now: it is moved and converted after it was loaded."""
+        return next(parameter.device for root in self._roots.values() for parameter in root.parameters())
 
     def _stack(self, uses: list[Use]) -> AdapterStack:
         if self._last is None or self._last[0] != uses:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import Tensor, nn
 
 from sa3_daw.models.lora import Adapter, BaseWeight, Form, Use
@@ -39,8 +38,8 @@ class AdaptedLayer(nn.Module):
     def set_form(self, form: Form) -> None:
         """Take another effective weight."""
         self.rows, self.columns = (self._over_channels(vector) for vector in (form.rows, form.columns))
-        self.up = torch.cat([term.scale * term.up for term in form.terms], dim=1) if form.terms else None
-        self.down = torch.cat([term.down for term in form.terms]) if form.terms else None
+        self.up: Tensor | None = form.up() if form.terms else None
+        self.down: Tensor | None = form.down() if form.terms else None
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x if self.columns is None else x * self.columns.to(x.dtype))

@@ -15,6 +15,8 @@ from torch import Tensor
 from sa3_daw.adapter_files import XS_SUFFIX, AdapterEntry, split_key
 
 NORM_FLOOR = 1e-12
+BLOCK_ROWS = 256
+"""Rows of a weight looked at together: 1 MB at the published width, which a processor's cache holds."""
 
 Parameters = dict[str, Tensor]
 
@@ -150,11 +152,20 @@ def _kept(
 
 @dataclass(frozen=True)
 class Term:
-    """scale * up @ down; ``up`` [out, r], ``down`` [r, in]."""
+    """rows * up @ down * columns; ``up`` [out, r] and ``down`` [r, in] are the adapter's own, scaled when used."""
 
-    scale: float
     up: Tensor
     down: Tensor
+    rows: float | Tensor
+    columns: Tensor | None = None
+
+    def scaled_up(self) -> Tensor:
+        """Return rows * up."""
+        return self.up * (self.rows[:, None] if isinstance(self.rows, Tensor) else self.rows)
+
+    def scaled_down(self) -> Tensor:
+        """Return down * columns."""
+        return self.down if self.columns is None else self.down * self.columns
 
 
 @dataclass(frozen=True)
@@ -165,13 +176,19 @@ class Form:
     columns: Tensor | None = None
     terms: tuple[Term, ...] = ()
 
+    def up(self) -> Tensor:
+        """Return what all terms do after the bottleneck, [out, R]."""
+        return _joined([term.scaled_up() for term in self.terms], dim=1)
+
+    def down(self) -> Tensor:
+        """Return what all terms do before it, [R, in]."""
+        return _joined([term.scaled_down() for term in self.terms], dim=0)
+
     def weight(self, base: Tensor) -> Tensor:
         """Return the effective weight as one matrix."""
         weight = base if self.rows is None else self.rows[:, None] * base
         weight = weight if self.columns is None else weight * self.columns
-        for term in self.terms:
-            weight = weight + term.scale * (term.up @ term.down)
-        return weight
+        return weight + self.up() @ self.down() if self.terms else weight
 
     def with_use(self, base: BaseWeight, use: Use, layer: Parameters) -> Form:
         """Return the form after one more adapter, which acts on what those before it made."""
@@ -179,7 +196,7 @@ class Form:
         if use.strength == 0:
             return self
         up, down = base.factors(layer, adapter.kind, adapter.rank)
-        moved = replace(self, terms=(*self.terms, Term(adapter.alpha / adapter.rank * use.strength, up, down)))
+        moved = replace(self, terms=(*self.terms, Term(up, down, adapter.alpha / adapter.rank * use.strength)))
         match adapter.kind.removesuffix(XS_SUFFIX):
             case "lora":
                 return moved
@@ -191,41 +208,61 @@ class Form:
                 return moved.with_row_norms(base, layer["magnitude_r"]).with_column_norms(base, layer["magnitude_c"])
 
     def with_row_norms(self, base: BaseWeight, magnitude: Tensor) -> Form:
-        """Give every row its learned length."""
+        """Give every row its learned length.
+
+        A row's square is that of W's row, twice its product with the low-rank row, and the low-rank row's square.
+        """
+        up, down = self.up(), self.down()
         if self.columns is None:
-            squares = base.squares(1)
-            crosses = [base.times_down(term.down) for term in self.terms]
+            squares, cross = base.squares(1), _joined([base.times_down(term.down) for term in self.terms], dim=1)
         else:
-            dense = base.dense() * self.columns
-            squares, crosses = dense.square().sum(1), [dense @ term.down.T for term in self.terms]
-        squares = squares if self.rows is None else squares * self.rows.square()
-        for term, cross in zip(self.terms, crosses, strict=True):
-            along = (cross * term.up).sum(1) * (2 * term.scale)
-            squares = squares + (along if self.rows is None else along * self.rows)
-        for one in self.terms:
-            for other in self.terms:
-                gram = one.up @ (one.down @ other.down.T)
-                squares = squares + one.scale * other.scale * (gram * other.up).sum(1)
+            squares, cross = column_scaled_products(base.dense(), self.columns, down)
+        if self.rows is not None:
+            squares, cross = squares * self.rows.square(), cross * self.rows[:, None]
+        squares = squares + (torch.addmm(cross, up, down @ down.T, beta=2) * up).sum(1)
         factor = magnitude / (squares.clamp(min=0).sqrt() + NORM_FLOOR)
-        terms = tuple(replace(term, up=term.up * factor[:, None]) for term in self.terms)
-        return Form(factor if self.rows is None else factor * self.rows, self.columns, terms)
+        rows = factor if self.rows is None else factor * self.rows
+        return Form(rows, self.columns, tuple(replace(term, rows=term.rows * factor) for term in self.terms))
 
     def with_column_norms(self, base: BaseWeight, magnitude: Tensor) -> Form:
-        """Give every column its learned length."""
+        """Give every column its learned length, as ``with_row_norms`` gives the rows theirs."""
+        up, down = self.up(), self.down()
         if self.rows is None:
-            squares = base.squares(0)
-            crosses = [base.times_up(term.up) for term in self.terms]
+            scales = [float(term.rows) for term in self.terms]
+            crosses = [scale * base.times_up(term.up) for scale, term in zip(scales, self.terms, strict=True)]
+            squares, cross = base.squares(0), _joined(crosses, dim=0)
         else:
-            dense = base.dense() * self.rows[:, None]
-            squares, crosses = dense.square().sum(0), [term.up.T @ dense for term in self.terms]
-        squares = squares if self.columns is None else squares * self.columns.square()
-        for term, cross in zip(self.terms, crosses, strict=True):
-            along = (cross * term.down).sum(0) * (2 * term.scale)
-            squares = squares + (along if self.columns is None else along * self.columns)
-        for one in self.terms:
-            for other in self.terms:
-                gram = (other.up.T @ one.up) @ one.down
-                squares = squares + one.scale * other.scale * (gram * other.down).sum(0)
+            squares, cross = row_scaled_products(base.dense(), self.rows, up)
+        if self.columns is not None:
+            squares, cross = squares * self.columns.square(), cross * self.columns
+        squares = squares + (torch.addmm(cross, up.T @ up, down, beta=2) * down).sum(0)
         factor = magnitude / (squares.clamp(min=0).sqrt() + NORM_FLOOR)
-        terms = tuple(replace(term, down=term.down * factor) for term in self.terms)
-        return Form(self.rows, factor if self.columns is None else factor * self.columns, terms)
+        columns = factor if self.columns is None else factor * self.columns
+        scaled = (factor if term.columns is None else term.columns * factor for term in self.terms)
+        terms = tuple(replace(term, columns=vector) for term, vector in zip(self.terms, scaled, strict=True))
+        return Form(self.rows, columns, terms)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def row_scaled_products(weight: Tensor, rows: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns' squared norms [in] of rows * W, and up^T @ (rows * W) [R, in]; W is read once, in blocks."""
+    squares, cross = weight.new_zeros(weight.shape[1]), weight.new_zeros(up.shape[1], weight.shape[1])
+    for start in range(0, len(weight), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        scaled = weight[block] * rows[block, None]
+        cross.addmm_(up[block].T, scaled)
+        squares += scaled.square_().sum(0)
+    return squares, cross
+
+
+def column_scaled_products(weight: Tensor, columns: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows' squared norms [out] of W * columns, and (W * columns) @ down^T [out, R], W read once."""
+    squares, cross = [], []
+    for start in range(0, len(weight), BLOCK_ROWS):
+        scaled = weight[start : start + BLOCK_ROWS] * columns
+        cross.append(scaled @ down.T)
+        squares.append(scaled.square_().sum(1))
+    return torch.cat(squares), torch.cat(cross)
