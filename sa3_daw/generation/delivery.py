@@ -44,7 +44,8 @@ class Delivery:
         """Yield what can be heard and was not yet, when the first ``made_frames`` frames are made."""
         end = self._ready(made_frames)
         if self._is_whole:
-            pieces = self._whole(latents_DT) if end == self._plan.num_samples else iter(())
+            is_due = end == self._plan.num_samples and not self._sent
+            pieces = self._whole(latents_DT) if is_due else iter(())
         else:
             pieces = self._audio.between(latents_DT, self._sent, end)
         for samples in pieces:

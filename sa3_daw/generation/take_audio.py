@@ -92,7 +92,8 @@ class TakeAudio:
             return audio_CS
         assert self._source is not None
         kept = self._source.extended(edge, min(edge, edge + width), max(edge, edge + width))
-        into = (np.abs(np.arange(first, last) + 0.5 - edge) / abs(width)).astype(np.float32)
+        share = (np.abs(np.arange(first, last) + 0.5 - edge) / abs(width)).astype(np.float32)
+        into = 0.5 - 0.5 * np.cos(np.pi * share)  # starts and ends level: a ramp's corner would be a small click
         mixed: Audio = audio_CS.copy()
         inside = slice(first - position, last - position)
         beside = kept[:, first - min(edge, edge + width) :][:, : last - first]
