@@ -11,7 +11,7 @@ import pytest
 
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.daemon import admission
-from sa3_daw.daemon.job_checks import MAX_PROMPT_BYTES
+from sa3_daw.daemon.limits import MAX_PROMPT_BYTES
 from sa3_daw.errors import (
     InvalidField,
     LimitExceeded,

@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sa3_daw.config import load_config
-from sa3_daw.daemon.admission import limits
+from sa3_daw.daemon.limits import limits
 from sa3_daw.errors import BY_CODE
 from sa3_daw.job import AdapterUse, Region, Source, TempoPoint
 from sa3_daw.protocol import messages as msg

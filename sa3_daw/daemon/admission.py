@@ -1,4 +1,4 @@
-"""What may enter: strict reading of clients' frames, and every limit a job is held to. Knows no socket and no queue."""
+"""What may enter: strict reading of clients' frames, and a job made complete. Knows no socket and no queue."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ import msgspec
 from sa3_daw.catalogue import find_model
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon import job_checks
-from sa3_daw.daemon.job_checks import JOB_ID, JOB_ID_WORDS, MAX_PROMPT_BYTES, StoredLength, too_large
+from sa3_daw.daemon.job_checks import JOB_ID, JOB_ID_WORDS, StoredLength, too_large
+from sa3_daw.daemon.limits import MAX_BODY_BYTES, MAX_PROMPT_BYTES
 from sa3_daw.errors import InvalidField, RequestError, invalid, shorten
 from sa3_daw.job import Job
 from sa3_daw.models.specs import ModelSpec
-from sa3_daw.music.timeline import MAX_POINTS
 from sa3_daw.protocol.framing import check_version
-from sa3_daw.protocol.messages import REQUESTS, Accepted, Credit, Header, Limits, Message
-
-MAX_CREDIT = 64
-"""Chunks of one job on their way to a client: about a minute of audio, 23 MB at 48 kHz."""
-MAX_BODY_BYTES = 1 << 20
-MAX_FRAME_BYTES = 8 << 20
-"""Larger frames end the connection inside ZeroMQ; up to here the sender gets an answer that says what is wrong."""
-MAX_BUFFER_BYTES = 1 << 20
-MAX_LISTED_TAKES = 500
-MAX_TAGS = 32
-MAX_TAG_BYTES = 64
+from sa3_daw.protocol.messages import REQUESTS, Accepted, Credit, Header, Message
 
 _HEADER = msgspec.msgpack.Decoder(Header)
 _BODIES: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -36,28 +26,6 @@ _BODIES: dict[str, msgspec.msgpack.Decoder[Any]] = {
 }
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<path>.*?)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<name>\w+)`")
-
-
-def limits(config: DaemonConfig) -> Limits:
-    """Return the limits that hello announces."""
-    return Limits(
-        sample_rates=job_checks.SAMPLE_RATES,
-        max_prompt_bytes=MAX_PROMPT_BYTES,
-        max_steps=job_checks.MAX_STEPS,
-        max_guidance_scale=job_checks.MAX_GUIDANCE_SCALE,
-        max_tempo_points=MAX_POINTS,
-        max_queued_jobs=config.max_queued_jobs,
-        max_credit=MAX_CREDIT,
-        max_body_bytes=MAX_BODY_BYTES,
-        max_clip_seconds=job_checks.MAX_CLIP_SECONDS,
-        max_rolls=job_checks.MAX_ROLLS,
-        max_regions=job_checks.MAX_REGIONS,
-        max_adapters=job_checks.MAX_ADAPTERS,
-        max_buffer_bytes=MAX_BUFFER_BYTES,
-        max_listed_takes=MAX_LISTED_TAKES,
-        max_tags=MAX_TAGS,
-        max_tag_bytes=MAX_TAG_BYTES,
-    )
 
 
 def read_header(frames: Sequence[bytes]) -> Header:

@@ -15,17 +15,14 @@ from time import monotonic
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS, audio_path
 from sa3_daw.daemon.client_sockets import Address
-from sa3_daw.daemon.job_checks import ADDRESS, ADDRESS_WORDS, MAX_CLIP_SECONDS, SAMPLE_RATES
+from sa3_daw.daemon.job_checks import ADDRESS, ADDRESS_WORDS
+from sa3_daw.daemon.limits import MAX_AUDIO_SAMPLES, MAX_PIECE_SAMPLES, MAX_UPLOADS
 from sa3_daw.daemon.spool import AudioSpool, read_piece
 from sa3_daw.errors import LimitExceeded, RequestError, invalid
 from sa3_daw.protocol.messages import GetAudio, GetAudioReply, HasAudioReply, PutAudio, PutAudioReply
 
 log = logging.getLogger(__name__)
 
-MAX_AUDIO_SAMPLES = MAX_CLIP_SECONDS * max(SAMPLE_RATES)
-MAX_PIECE_SAMPLES = (1 << 20) // BYTES_PER_FRAME
-MAX_UPLOADS = 16
-"""Under way at one time, over all clients."""
 UPLOAD_PATIENCE_SECONDS = 60.0
 """An upload whose next piece takes longer is dropped when room is needed."""
 SPARE_DISK_BYTES = 64 << 20

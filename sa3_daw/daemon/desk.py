@@ -19,6 +19,7 @@ from sa3_daw.daemon.delivery import Frames
 from sa3_daw.daemon.engine_room import EngineRoom, Order
 from sa3_daw.daemon.job_checks import JOB_ID
 from sa3_daw.daemon.jobs import Jobs, Send
+from sa3_daw.daemon.limits import MAX_BUDGET_MB, MAX_KEEP_ALIVE_SECONDS, MESSAGES_AT_ONCE, MESSAGES_PER_SECOND
 from sa3_daw.daemon.reports import hello_reply, status_reply
 from sa3_daw.errors import LimitExceeded, RequestError, Sa3Error, invalid
 from sa3_daw.job import Job
@@ -27,11 +28,6 @@ from sa3_daw.protocol.framing import encode
 from sa3_daw.protocol.version import PROTOCOL_VERSION
 
 log = logging.getLogger(__name__)
-
-MESSAGES_PER_SECOND = 2000.0
-MESSAGES_AT_ONCE = 10_000.0
-MAX_KEEP_ALIVE_SECONDS = 86400.0
-MAX_BUDGET_MB = 1 << 30
 
 
 class RateLimit:

@@ -17,6 +17,7 @@ import zmq
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.engine_handle import EngineHandle
+from sa3_daw.daemon.limits import MAX_ORDERS
 from sa3_daw.errors import EngineDead, LimitExceeded
 from sa3_daw.job import Job
 from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
@@ -37,7 +38,6 @@ from sa3_daw.protocol.messages import (
 log = logging.getLogger(__name__)
 
 RETIRE_GRACE_SECONDS = 10.0
-MAX_ORDERS = 64
 
 Answer = Callable[[Address, Header, Message], None]
 

@@ -9,26 +9,28 @@ import math
 import re
 from collections.abc import Callable, Collection
 
+from sa3_daw.daemon.limits import (
+    LOUDNESS_LUFS,
+    MAX_ADAPTERS,
+    MAX_CLIP_SECONDS,
+    MAX_FILTER_BYTES,
+    MAX_GUIDANCE_SCALE,
+    MAX_HEADROOM_SECONDS,
+    MAX_PROMPT_BYTES,
+    MAX_REGIONS,
+    MAX_ROLLS,
+    MAX_SEED,
+    MAX_START_SAMPLE,
+    MAX_STEPS,
+    MAX_STRENGTH,
+    SAMPLE_RATES,
+)
+from sa3_daw.daemon.scheduler import PRIORITIES
 from sa3_daw.errors import InvalidField, LimitExceeded, invalid
 from sa3_daw.job import AdapterUse, Job, Region
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.music.timeline import check_points
 
-SAMPLE_RATES = (22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
-MAX_PROMPT_BYTES = 4096
-MAX_STEPS = 200
-MAX_GUIDANCE_SCALE = 30.0
-MAX_SEED = 2**63
-MAX_START_SAMPLE = 2**53
-MAX_CLIP_SECONDS = 3600
-MAX_HEADROOM_SECONDS = 60.0
-MAX_ROLLS = 64
-MAX_REGIONS = 64
-MAX_ADAPTERS = 16
-MAX_STRENGTH = 10.0
-MAX_FILTER_BYTES = 200
-LOUDNESS_LUFS = (-70.0, 0.0)
-PRIORITIES = ("audible", "normal", "speculative")
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 JOB_ID_WORDS = "1 to 64 of A-Z a-z 0-9 _ -"
 ADDRESS = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -18,6 +18,7 @@ from sa3_daw.daemon.delivery import Delivery, Entry, Frames
 from sa3_daw.daemon.engine_room import EngineRoom
 from sa3_daw.daemon.forecast import Forecast
 from sa3_daw.daemon.journal import Journal
+from sa3_daw.daemon.limits import MAX_CREDIT
 from sa3_daw.daemon.live_job import NO_PROGRESS, LiveJob
 from sa3_daw.daemon.recorder import Recorder, replay
 from sa3_daw.daemon.scheduler import Scheduler, Ticket
@@ -226,7 +227,7 @@ class Jobs:
 
     def _follow(self, live: LiveJob, client: Address, header: msg.Header, *, replayed: bool) -> None:
         """Let a client have the job's events, from the first on."""
-        delivery = Delivery(live.job.job_id, live.log, header.credit, admission.MAX_CREDIT)
+        delivery = Delivery(live.job.job_id, live.log, header.credit, MAX_CREDIT)
         live.deliveries[client] = delivery
         is_queued = not live.is_computed and live.ticket is not self.scheduler.running
         position = len(self.scheduler.ahead_of(live.ticket)) if is_queued else 0

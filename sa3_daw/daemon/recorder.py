@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
-from sa3_daw.daemon.audio_store import MAX_PIECE_SAMPLES, AudioStore
+from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.delivery import Entry
+from sa3_daw.daemon.limits import MAX_PIECE_SAMPLES
 from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import EngineError

@@ -12,7 +12,7 @@ from sa3_daw import __version__
 from sa3_daw.adapter_files import list_adapters
 from sa3_daw.catalogue import list_models
 from sa3_daw.config import DaemonConfig
-from sa3_daw.daemon.admission import limits
+from sa3_daw.daemon.limits import limits
 from sa3_daw.protocol.messages import (
     REQUESTS,
     AdapterInfo,

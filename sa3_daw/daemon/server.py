@@ -18,13 +18,13 @@ import zmq
 
 from sa3_daw import __version__
 from sa3_daw.config import DaemonConfig
-from sa3_daw.daemon import admission
 from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.client_sockets import Authenticator, ClientSockets
 from sa3_daw.daemon.desk import Desk
 from sa3_daw.daemon.engine_room import EngineRoom
 from sa3_daw.daemon.jobs import Jobs
 from sa3_daw.daemon.journal import Journal
+from sa3_daw.daemon.limits import MAX_FRAME_BYTES
 from sa3_daw.daemon.remote import server_keys
 from sa3_daw.logs import set_up_logging
 from sa3_daw.protocol import messages as msg
@@ -101,7 +101,7 @@ class Server:
                 b"remote": {key.encode("ascii") for key in config.allowed_clients},
             },
         )
-        self._clients = ClientSockets(self._context, self._ipc, keys, admission.MAX_FRAME_BYTES, config.listen)
+        self._clients = ClientSockets(self._context, self._ipc, keys, MAX_FRAME_BYTES, config.listen)
         self._connection = Connection(
             protocol_version=PROTOCOL_VERSION,
             daemon_version=__version__,

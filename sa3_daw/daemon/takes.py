@@ -18,6 +18,7 @@ from sa3_daw import __version__
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.audio_store import AudioStore, storage_error
 from sa3_daw.daemon.job_checks import too_large
+from sa3_daw.daemon.limits import MAX_LISTED_TAKES, MAX_SEARCH_BYTES, MAX_TAG_BYTES, MAX_TAGS
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.take_index import Record, TakeIndex
 from sa3_daw.errors import InvalidField, LimitExceeded, invalid
@@ -37,10 +38,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_LISTED_TAKES = 500
-MAX_TAGS = 32
-MAX_TAG_BYTES = 64
-MAX_TEXT_BYTES = 4096
 TAKE_ID = re.compile(r"[0-9]{8}-[0-9a-f]{8}", re.ASCII)
 ORPHAN_PATIENCE_SECONDS = 600.0
 """Audio that no take needs is left so long for the job it was sent for."""
@@ -152,8 +149,8 @@ class TakeStore:
         if request.before and not TAKE_ID.fullmatch(request.before):
             raise invalid("before", request.before, "a take's id, or empty")
         for field, text in (("text", request.text), ("tag", request.tag)):
-            if len(text.encode("utf-8")) > MAX_TEXT_BYTES:
-                raise too_large(field, len(text.encode("utf-8")), MAX_TEXT_BYTES, "UTF-8 bytes")
+            if len(text.encode("utf-8")) > MAX_SEARCH_BYTES:
+                raise too_large(field, len(text.encode("utf-8")), MAX_SEARCH_BYTES, "UTF-8 bytes")
         return self._asked(lambda: self._index.search(request))
 
     def get(self, take_id: str) -> Record:
