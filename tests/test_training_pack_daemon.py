@@ -21,7 +21,7 @@ from sa3_training.evaluation.likeness import distance, share_nearest
 from sa3_training.lora.train import PackRecipe, train_pack
 from sa3_training.world import World
 from tests.running_daemon import RunningDaemon, a_job, data_dir
-from tests.test_training_lora import RATE, write
+from tests.test_training_data import RATE, write
 
 SEEDS = range(3)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from sa3_daw.errors import Sa3Error
-from sa3_training.corpus.sounds import sound_font
+from sa3_training.corpus.sounds import Renderer, sound_font
 from sa3_training.data.describe import write_captions
 from sa3_training.data.folder import scan
 from sa3_training.evaluation.report import ReportRecipe, write_report
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace, world: World) -> None:
                     print(fault, file=sys.stderr)
         case "nano":
             recipe = nano_on_gpu() if world.device.type == "cuda" else nano()
-            print(build_nano(recipe, sound_font(), arguments.out, world))
+            print(build_nano(recipe, Renderer(sound_font()), arguments.out, world))
         case "evaluate":
             print(write_report(_report_recipe(arguments)))
         case stage:

@@ -1,7 +1,7 @@
 """The whole recipe of nano in a straight line: fit, render, train, post-train, judge, keep the best. Knows no flags.
 
 Every stage leaves a file and goes on where it stopped. What is kept in ``out/nano`` is whichever finished candidate
-the measures like best, so a later stage can only help.
+the measures like best, the model shipped today among them, so a later stage can only help.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER, load_model
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.models.text_encoder import MiniLM
 from sa3_training.checkpoints import load_state, replace_file, save_state
 from sa3_training.corpus.score import compose
-from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
+from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
 from sa3_training.data.audio import AudioBatch
 from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_clips, save_clips
 from sa3_training.data.crops import on_device
@@ -51,29 +52,35 @@ WORST_COMB_DB = 1.0
 """A decoder may add no more than this to the original's patch comb, or the closed form is kept."""
 
 
-def build_nano(recipe: NanoRecipe, sound_font: Path, out: Path, world: World) -> Path:
+def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World) -> Path:
     """Run every stage that is not done yet; return the model folder ``out/nano``, the best candidate so far."""
     out.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer(sound_font)
+    if not world.is_first:
+        world.wait()
     transform = lapped_transform(recipe, renderer, out / "lapped.pt")
     pools = [
         clips(recipe.clip_seeds, recipe.clip_frames, transform, renderer, out / "clips.pt"),
         clips(recipe.long_seeds, recipe.long_frames, transform, renderer, out / "long.pt"),
     ]
     unseen = clips(recipe.held_out_seeds, recipe.clip_frames, transform, renderer, out / "unseen.pt")
+    if world.is_first:
+        world.wait()
     recipe, same = codec(recipe, transform, renderer, out, world)
     spec = ModelSpec.from_config(nano_config(recipe.size), "nano")
-    candidates = {}
+    candidates = {"shipped": EMBEDDED / "nano"}
     base = flow(recipe, spec, pools, unseen, out, world)
     candidates["base"] = write_candidate(recipe, base, same, out / "candidates" / "base", distilled=False)
     student = warm_up(recipe, spec, base, pools, out, world)
     candidates["warm-up"] = write_candidate(recipe, student, same, out / "candidates" / "warm-up", distilled=True)
     finished = post(recipe, spec, base, student, pools, out, world)
     candidates["post"] = write_candidate(recipe, finished, same, out / "candidates" / "post", distilled=True)
-    return keep_best(candidates, recipe.judge_seeds, out)
+    if world.is_first:
+        keep_best(candidates, recipe.judge_seeds, out)
+    world.wait()
+    return out / "nano"
 
 
-def lapped_transform(recipe: NanoRecipe, renderer: Renderer, path: Path) -> LappedTransform:
+def lapped_transform(recipe: NanoRecipe, renderer: Renders, path: Path) -> LappedTransform:
     """Fit the closed-form codec to the corpus, or read it."""
     if not path.exists():
         length = 160 * NANO_FRAME_SAMPLES
@@ -83,7 +90,7 @@ def lapped_transform(recipe: NanoRecipe, renderer: Renderer, path: Path) -> Lapp
     return LappedTransform(**load_state(path))
 
 
-def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: Renderer, path: Path) -> Clips:
+def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: Renders, path: Path) -> Clips:
     """Render and encode a pool of clips, or read it."""
     if not path.exists():
         encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
@@ -92,7 +99,7 @@ def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: R
 
 
 def codec(
-    recipe: NanoRecipe, transform: LappedTransform, renderer: Renderer, out: Path, world: World
+    recipe: NanoRecipe, transform: LappedTransform, renderer: Renders, out: Path, world: World
 ) -> tuple[NanoRecipe, Same]:
     """Train the decoder's transformer path, if the recipe has one, and keep it only if it sounds better."""
     closed = replace(recipe, size=replace(recipe.size, decoder_depth=0))
@@ -138,7 +145,7 @@ def is_better_codec(learned: Same, plain: Same, audio_BCS: Tensor) -> bool:
     return mel_error(ours, audio) < mel_error(theirs, audio) and comb < original + WORST_COMB_DB
 
 
-def rendered(seeds: range, seconds: float, renderer: Renderer) -> Tensor:
+def rendered(seeds: range, seconds: float, renderer: Renders) -> Tensor:
     """Return corpus audio, int16 [N, 2, S]; rendering it again is faster than reading it."""
     each = (renderer.render(compose(seed, seconds), seconds) for seed in seeds)
     return torch.stack([(torch.from_numpy(audio) * 32767).to(torch.int16) for audio in each])
@@ -257,7 +264,7 @@ def write_candidate(
     return folder
 
 
-def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> Path:
+def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> None:
     """Measure every candidate, write ``out/candidates.json``, and copy the best to ``out/nano``."""
     scores: dict[str, Any] = {}
     for name, folder in candidates.items():
@@ -269,7 +276,6 @@ def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> Path:
     replace_file(out / "candidates.json", lambda file: file.write(text) and None)
     best = max(scores, key=lambda name: scores[name]["score"])
     shutil.copytree(candidates[best], out / "nano", dirs_exist_ok=True)
-    return out / "nano"
 
 
 def score(measured: dict[str, Any]) -> float:

@@ -83,6 +83,7 @@ def join_world(device: str = "auto") -> World:
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
     if use_cuda:
         torch.cuda.set_device(local)
+        torch.set_float32_matmul_precision("high")
     return World(rank, size, local)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ def sound_font() -> Path:
             f"no sound font at {path}: run 'apt-get install fluidr3mono-gm-soundfont' or set {SOUND_FONT_VARIABLE}"
         )
     return path
+
+
+class Renders(Protocol):
+    """Whatever makes a score sound."""
+
+    def render(self, score: Score, seconds: float) -> NDArray[np.float32]:
+        """Return audio [2, seconds * SAMPLE_RATE]."""
+        ...
 
 
 class Renderer:

@@ -19,7 +19,7 @@ from sa3_daw.music.timeline import TempoMap
 from sa3_training.checkpoints import load_state, save_state
 from sa3_training.corpus.captions import caption
 from sa3_training.corpus.score import Score, compose
-from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
+from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
 from sa3_training.flow.denoiser import Batch
 from sa3_training.lapped import LappedTransform
 
@@ -47,7 +47,7 @@ class Clips:
 
 
 def render_clips(
-    seeds: range, num_frames: int, transform: LappedTransform, renderer: Renderer, encoder: MiniLM
+    seeds: range, num_frames: int, transform: LappedTransform, renderer: Renders, encoder: MiniLM
 ) -> Clips:
     """Compose, render and encode one clip per seed."""
     frame = transform.analysis.shape[-1] // 2

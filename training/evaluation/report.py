@@ -7,7 +7,7 @@ is defined.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sa3_daw.generation.model import LoadedModel, load_model
+from sa3_daw.music.key import NAMES
 from sa3_training.checkpoints import replace_file
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
@@ -24,6 +25,8 @@ from sa3_training.data.describe import describe
 from sa3_training.data.folder import Sound, scan
 from sa3_training.data.latents import model_rate
 from sa3_training.evaluation import nano as nano_measures
+from sa3_training.evaluation.families import PROMPTS as FAMILY_PROMPTS
+from sa3_training.evaluation.families import TEACHING_SEEDS, UNSEEN_SEEDS, learn, share_first, solo_clips
 from sa3_training.evaluation.likeness import closest, distance, frechet
 from sa3_training.evaluation.page import Page
 from sa3_training.evaluation.probes import adapted, mean_by_level, predicted_decodes, repaint, seam_jump
@@ -36,13 +39,17 @@ from sa3_training.evaluation.reconstruction import (
     si_sdr_db,
     snr_db,
 )
+from sa3_training.evaluation.timing import Asked
+from sa3_training.evaluation.timing import adherence as adherence_of
 from sa3_training.lora.preview import generate
 from sa3_training.lora.train import model_folder
 
 SECONDS = 6.0
 MOST_CLIPS = 12
 SHOWN = 3
+MOST_PROMPTS = 4
 BPMS = (100.0, 120.0, 140.0, 90.0)
+KEYS = tuple(f"{name} {mode}" for name in NAMES for mode in ("major", "minor"))
 PROMPTS = ("house drums", "warm pad chords", "deep sub bass line", "saw lead melody")
 
 
@@ -81,9 +88,12 @@ def write_report(recipe: ReportRecipe) -> Path:
             numbers["reconstruction"] = reconstruction(model, real, page)
             numbers["predicted"] = predicted(model, real, page)
             numbers["seams"] = seams(model, real, page)
-        made = generated(model, recipe, real, page)
+        asked = generated(model, recipe, real, page)
+        numbers["kept"] = kept(asked, model.spec.sample_rate, page)
         if real:
-            numbers |= against_real(made, real, model.spec.sample_rate, page)
+            numbers |= against_real([clip.audio_CS for clip in asked], real, model.spec.sample_rate, page)
+        if recipe.sound_font is not None:
+            numbers["families"] = prompt_adherence(model, recipe, page)
         if model.spec.conditioning.beat_grid_dim:
             numbers["adherence"] = adherence(model, recipe, page)
     text = page.text.encode()
@@ -209,19 +219,66 @@ def seams(model: LoadedModel, real: Sequence[Real], page: Page) -> dict[str, flo
     return numbers
 
 
-def generated(model: LoadedModel, recipe: ReportRecipe, real: Sequence[Real], page: Page) -> list[Tensor]:
+def generated(model: LoadedModel, recipe: ReportRecipe, real: Sequence[Real], page: Page) -> list[Asked]:
     """Generate every prompt with every seed; the real clips' own prompts where there are some."""
-    own = list(dict.fromkeys((clip.prompt, clip.bpm) for clip in real)) if recipe.data else []
-    asked = own[:4] or list(zip(PROMPTS, BPMS, strict=True))
+    own = list(dict.fromkeys((clip.prompt, clip.bpm) for clip in real))[:MOST_PROMPTS] if recipe.data else []
     page.section("Generated", "The first clip of each prompt, with the model's own steps and guidance.")
     made = []
-    for prompt, bpm in asked:
-        for seed in range(recipe.num_seeds):
+    for seed in range(recipe.num_seeds):
+        turned = BPMS[seed % len(BPMS) :] + BPMS[: seed % len(BPMS)]
+        for prompt, bpm in own or zip(PROMPTS, turned, strict=True):
             audio = torch.from_numpy(generate(model, prompt, seed, bpm=bpm, seconds=SECONDS))
-            made.append(audio)
+            made.append(Asked(audio, bpm, _key_in(prompt)))
             if seed == 0:
                 page.clip(f"{prompt} ({bpm:g} BPM)", audio, model.spec.sample_rate)
     return made
+
+
+def _key_in(prompt: str) -> str:
+    """Return the key a prompt names, as keys are reported, or nothing."""
+    return next((name for name in KEYS if name.lower() in prompt.lower()), "")
+
+
+def kept(asked: Sequence[Asked], rate: int, page: Page) -> dict[str, float]:
+    """Measure tempo and key of the generated clips against what was asked."""
+    numbers = adherence_of(asked, rate)
+    page.section(
+        "Tempo and key",
+        "Of the clips with a clear beat: the share whose measured tempo lies within 2 % of the asked one (or its half "
+        "or double), beside the same for another clip's tempo; the offset of their onsets. Of the prompts that name a "
+        "key: the share of clips in it.",
+    )
+    page.table(("what", "value"), [(key.replace("_", " "), value) for key, value in numbers.items()])
+    return numbers
+
+
+def prompt_adherence(model: LoadedModel, recipe: ReportRecipe, page: Page) -> dict[str, float]:
+    """Ask for each instrument family and let a small classifier say what it hears."""
+    assert recipe.sound_font is not None
+    renderer = Renderer(recipe.sound_font)
+    judge = learn(coded(model, solo_clips(renderer, TEACHING_SEEDS)))
+    made = [
+        (family, torch.from_numpy(generate(model, prompt, seed, bpm=BPMS[seed % len(BPMS)], seconds=SECONDS)))
+        for family, prompts in FAMILY_PROMPTS.items()
+        for prompt in prompts
+        for seed in range(max(1, recipe.num_seeds // 2))
+    ]
+    numbers = {
+        "right_family_first": share_first(judge, made),
+        "of_unseen_corpus": share_first(judge, coded(model, solo_clips(renderer, UNSEEN_SEEDS))),
+        "chance": 1 / len(judge.names),
+    }
+    for family in FAMILY_PROMPTS:
+        numbers[family] = share_first(judge, [clip for clip in made if clip[0] == family])
+    page.section("Prompt adherence", "Share of clips whose asked instrument family a small classifier ranks first.")
+    page.table(("what", "share"), [(key.replace("_", " "), value) for key, value in numbers.items()])
+    return numbers
+
+
+@torch.inference_mode()
+def coded(model: LoadedModel, clips: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+    """Return clips as the autoencoder passes them on: the classifier shall judge the DiT, not the codec."""
+    return [(name, model.same.decode(model.same.encode(audio[None]))[0, :, : audio.shape[1]]) for name, audio in clips]
 
 
 def against_real(made: Sequence[Tensor], real: Sequence[Real], rate: int, page: Page) -> dict[str, Any]:

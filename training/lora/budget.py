@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -51,6 +52,7 @@ class Load:
     """Every block's inner tensors are computed twice instead of kept."""
 
 
+@cache
 def needed_bytes(spec: ModelSpec, load: Load) -> int:
     """Return the memory of a run's largest moment, a little more rather than less."""
     denoiser = _on_meta(spec, load)

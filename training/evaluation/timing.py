@@ -1,0 +1,78 @@
+"""Do clips keep the tempo and key they were asked for? By the measures that every take is reported with.
+
+Knows no model. Beside the share that keeps the asked tempo stands the share that keeps another clip's: chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from torch import Tensor
+
+from sa3_daw.music.beats import OnsetEnvelope, measure_beats
+from sa3_daw.music.key import Chroma
+from sa3_daw.music.timeline import TempoMap
+from sa3_daw.take import BeatReport
+
+NEAR = 0.02
+CLEAR_BEAT = 0.3
+RELATED = (0.5, 1.0, 2.0)
+"""Half and double time count as kept: the same onsets."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A generated clip [2, S] and what it was asked for; ``key`` is empty when the prompt names none."""
+
+    audio_CS: Tensor
+    bpm: float
+    key: str = ""
+
+
+def adherence(clips: Sequence[Asked], sample_rate: int) -> dict[str, float]:
+    """Return shares and errors; tempo and phase are judged where there is a clear beat: pads have none."""
+    own = [measured(clip.audio_CS, clip.bpm, sample_rate) for clip in clips]
+    beating = [(clip, report) for clip, report in zip(clips, own, strict=True) if report is not None]
+    numbers = {"with_a_clear_beat": len(beating) / len(clips)}
+    if beating:
+        bpms = [clip.bpm for clip, _ in beating]
+        strangers = [
+            measured(clip.audio_CS, bpm, sample_rate) for (clip, _), bpm in zip(beating, _turned(bpms), strict=True)
+        ]
+        numbers["tempo_kept"] = fmean(_keeps(report.bpm, clip.bpm) for clip, report in beating)
+        numbers["tempo_kept_of_another_clip"] = fmean(
+            report is not None and _keeps(report.bpm, bpm) for report, bpm in zip(strangers, _turned(bpms), strict=True)
+        )
+        numbers["median_phase_error_ms"] = 1000 * median(abs(report.phase_error_seconds) for _, report in beating)
+    keyed = [clip for clip in clips if clip.key]
+    if keyed:
+        numbers["key_kept"] = fmean(key_of(clip.audio_CS, sample_rate) == clip.key for clip in keyed)
+        numbers["key_kept_by_chance"] = 1 / 24
+    return numbers
+
+
+def measured(audio_CS: Tensor, asked_bpm: float, sample_rate: int) -> BeatReport | None:
+    """Return the beats heard, or None when they are not clear."""
+    onsets = OnsetEnvelope(sample_rate)
+    onsets.add(audio_CS.numpy())
+    report = measure_beats(onsets, TempoMap.constant(asked_bpm, 4, 4), 0.0)
+    return report if report is not None and report.confidence >= CLEAR_BEAT else None
+
+
+def key_of(audio_CS: Tensor, sample_rate: int) -> str:
+    """Return the key heard, or nothing."""
+    chroma = Chroma(sample_rate)
+    chroma.add(audio_CS.numpy())
+    report = chroma.key()
+    return report.key if report else ""
+
+
+def _turned(bpms: list[float]) -> list[float]:
+    """Return every clip's neighbour's tempo."""
+    return bpms[1:] + bpms[:1]
+
+
+def _keeps(found: float, asked: float) -> bool:
+    return any(abs(found / (asked * ratio) - 1) <= NEAR for ratio in RELATED)
