@@ -41,6 +41,7 @@ GONE_EVENTS = (
 )  # fmt: skip
 """A daemon listens before its connection file appears, so a connection that fails even once has nobody behind it."""
 LOG_TAIL_LINES = 15
+MAX_LOG_BYTES = 4 << 20
 JOB_EVENTS = (Accepted, Progress, Audio, Take, Finished, Failed, Cancelled)
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -181,7 +182,10 @@ def spawn_daemon(directory: Path) -> subprocess.Popen[bytes]:
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    with open(directory / DAEMON_LOG, "ab") as output:
+    log_file = directory / DAEMON_LOG
+    if log_file.is_file() and log_file.stat().st_size > MAX_LOG_BYTES:
+        log_file.replace(log_file.with_suffix(".old.log"))
+    with open(log_file, "ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "sa3_daw", "serve"],
             stdin=subprocess.DEVNULL,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from sa3_daw.config import config_from_plain, load_config, plain_config
+from sa3_daw.config import DaemonConfig, config_from_plain, load_config, plain_config
 from sa3_daw.errors import InvalidField
 
 
@@ -70,3 +71,16 @@ def test_threads_follow_the_usual_variable() -> None:
 def test_the_engine_gets_the_very_same_configuration(tmp_path: Path) -> None:
     config = load_config({"runtime_dir": tmp_path, "preload": ""}, {})
     assert config_from_plain(plain_config(config)) == config
+
+
+def test_the_page_lists_every_key_with_its_type_and_plain_default(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "configuration.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| `")]
+    words = {Path: "path", bool: "bool", int: "int", str: "text"}
+    config, hints = load_config({"runtime_dir": tmp_path}, {}), get_type_hints(DaemonConfig)
+    assert [row[0].strip("`") for row in rows] == list(hints)
+    for (key, kind, default), hint in zip(rows, hints.values(), strict=True):
+        assert kind == words.get(hint, "list of texts"), key
+        value = getattr(config, key.strip("`"))
+        if isinstance(value, bool | int | str) and key != "`engine_threads`":
+            assert default == (f'"{value}"' if isinstance(value, str) else str(value).lower()), key

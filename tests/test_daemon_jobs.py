@@ -219,8 +219,10 @@ def test_a_client_that_floods_is_refused_and_the_others_are_not(daemon: RunningD
     with daemon.raw() as flood, daemon.client() as other:
         for number in range(15_000):
             flood.send(Cancel(), job="none", seq=number)
-        refused = flood.until(Rejected).message
+        received = flood.until(Rejected)
+        refused = received.message
         assert isinstance(refused, Rejected) and refused.code == LimitExceeded.code and refused.field == "messages"
+        assert received.header.seq >= 10_000
         assert other.hello().pid == daemon.process.pid
     with daemon.raw() as fresh:
         fresh.send(Hello())

@@ -21,7 +21,7 @@ from sa3_daw.daemon.job_checks import JOB_ID
 from sa3_daw.daemon.jobs import Jobs, Send
 from sa3_daw.daemon.limits import MAX_BUDGET_MB, MAX_KEEP_ALIVE_SECONDS, MESSAGES_AT_ONCE, MESSAGES_PER_SECOND
 from sa3_daw.daemon.reports import hello_reply, status_reply
-from sa3_daw.errors import LimitExceeded, RequestError, Sa3Error, invalid
+from sa3_daw.errors import LimitExceeded, RequestError, Sa3Error, invalid, shorten
 from sa3_daw.job import Job
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.framing import encode
@@ -77,11 +77,12 @@ class Desk:
     def receive(self, client: Address, frames: Sequence[bytes]) -> None:
         """Deal with one message of a client."""
         header = msg.Header(PROTOCOL_VERSION)
+        is_admitted = self._limits.setdefault(client, RateLimit()).admits()
         try:
-            if not self._limits.setdefault(client, RateLimit()).admits():
+            header = admission.read_header(frames)
+            if not is_admitted:
                 allowed = f"{MESSAGES_PER_SECOND:g} messages a second"
                 raise LimitExceeded(f"too many messages; allowed: {allowed}", field="messages", allowed=allowed)
-            header = admission.read_header(frames)
             request = admission.read_request(frames, header)
             if isinstance(request, Job):
                 self._submit(client, header, request)
@@ -125,6 +126,7 @@ class Desk:
         takes = self._jobs.takes
         match request:
             case msg.Hello():
+                log.debug("hello from %s", shorten(request.client))
                 return hello_reply(self._config, self._room.models)
             case msg.Status():
                 return status_reply(self._jobs, self._room, self._started_at)
@@ -158,7 +160,8 @@ class Desk:
 
     def _refuse(self, client: Address, frames: Sequence[bytes], header: msg.Header, error: Sa3Error) -> None:
         """Say what is wrong: ``failed`` when a job of that id could have started, else ``rejected``."""
-        log.info("refused: %s", error.message)
+        if error.field != "messages":  # A flood shall not fill the log as well.
+            log.info("refused: %s", error.message)
         content = (error.code, error.message, error.field, error.value, error.allowed)
         job = header.job if JOB_ID.fullmatch(header.job) else ""
         starts_job = bool(frames) and frames[0] == b"generate" and job and not self._jobs.is_live(job)
