@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from time import sleep
@@ -47,9 +48,14 @@ def monitor(arguments: argparse.Namespace) -> int:
         raise invalid("interval", float(arguments.interval), "above 0, at most 3600 seconds")
     console = Console(highlight=False)
     try:
-        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        # Into a file or pipe rich would write its last picture only; there, one follows the other.
+        with Live(console=console, auto_refresh=False, screen=True) if console.is_terminal else nullcontext() as live:
             for picture in pictures():
-                live.update(picture, refresh=True)
+                if live is None:
+                    console.print(picture, "")
+                    console.file.flush()
+                else:
+                    live.update(picture, refresh=True)
                 sleep(float(arguments.interval))
     except KeyboardInterrupt:
         pass
