@@ -1,0 +1,44 @@
+ardour {
+    ["type"] = "EditorAction",
+    name = "sa3: Generate to Selection",
+    license = "Apache-2.0",
+    author = "sa3-daw",
+    description = [[Generate audio of exactly the selected range (or the loop range) in the session's tempo and metre, and put it
+on the selected track, or on a new one. Needs sa3-daw and sa3_common.lua and sa3_ardour.lua beside this script.]]
+}
+
+function factory() return function()
+    local scripts = ARDOUR.user_config_directory(-1) .. "/scripts/"
+    local sa3 = dofile(scripts .. "sa3_common.lua")
+    sa3.ardour = dofile(scripts .. "sa3_ardour.lua")(sa3)
+
+    local function tell(text)
+        LuaDialog.Message("sa3-daw", text, LuaDialog.MessageType.Info, LuaDialog.ButtonType.Close):run()
+    end
+
+    local function selected_range()
+        local time = Editor:get_selection().time
+        if time:start_sample() < time:end_sample() then return time:start_sample(), time:end_sample() end
+        local loop = Session:locations():auto_loop_location()
+        if loop and not loop:isnil() then return loop:start():samples(), loop:_end():samples() end
+    end
+
+    local first, last = selected_range()
+    if not first then return tell("Select a range, or set a loop range, and start this again.") end
+
+    local answers = LuaDialog.Dialog("sa3-daw: generate", {
+        { type = "entry", key = "prompt", title = "Prompt", default = "" },
+        { type = "entry", key = "negative_prompt", title = "Not", default = "" },
+        { type = "number", key = "seed", title = "Seed (0: any)", min = 0, max = 4294967295, step = 1, digits = 0, default = 0 },
+    }):run()
+    if not answers or answers.prompt == "" then return end
+
+    local request = sa3.ardour.request(Session, first, last)
+    request.prompt, request.negative_prompt = answers.prompt, answers.negative_prompt
+    request.seed = answers.seed > 0 and math.tointeger(answers.seed) or nil
+    local base = sa3.ardour.new_base(Session)
+    request.output = base .. ".wav"
+    local progress = sa3.ardour.run(sa3.generate_words(request), base, "sa3-daw: generate")
+    if progress.state == "failed" then return tell(progress.text) end
+    if progress.state == "done" then sa3.ardour.import(progress.written, first) end
+end end

@@ -1,0 +1,321 @@
+"""The DAW scripts: pure logic in lua5.3, Ardour's session maths in Ardour itself, REAPER's flow on a stand-in API."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.bridge_build import ROOT, need
+from tests.running_daemon import RunningDaemon, environment
+
+SCRIPTS = ROOT / "bridge" / "scripts"
+COMMON = SCRIPTS / "sa3_common.lua"
+TO_JSON = """
+local function json(value)
+    if type(value) == "table" then
+        local parts = {}
+        if #value > 0 or next(value) == nil then
+            for i, item in ipairs(value) do parts[i] = json(item) end
+            return "[" .. table.concat(parts, ",") .. "]"
+        end
+        for key, item in pairs(value) do parts[#parts + 1] = string.format("%q:", key) .. json(item) end
+        return "{" .. table.concat(parts, ",") .. "}"
+    end
+    if type(value) == "string" then
+        return '"' .. value:gsub('[%c"\\\\]', function(c) return string.format("\\\\u%04x", c:byte()) end) .. '"'
+    end
+    return tostring(value == nil and "null" or value)
+end
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lua() -> None:
+    need({"lua5.3": "/usr/bin/lua5.3"})
+
+
+def run_lua(body: str, *arguments: str, variables: dict[str, str] | None = None) -> Any:
+    """Run Lua that returns a value; give the value back."""
+    program = (
+        f"local sa3 = dofile({json.dumps(str(COMMON))})\n{TO_JSON}\nprint(json((function(...)\n{body}\nend)(...)))"
+    )
+    done = subprocess.run(
+        ["lua5.3", "-", *arguments],
+        input=program,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=variables,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_neighbouring_ranges_tile() -> None:
+    edges = run_lua(
+        """
+        local edges = {}
+        for bar = 0, 200 do
+            local first, count = sa3.range_samples(bar * 240 / 127.3, (bar + 1) * 240 / 127.3, 44100)
+            edges[#edges + 1] = {first, first + count}
+        end
+        return edges"""
+    )
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(edges))
+
+
+def test_start_bar_is_an_exact_fraction() -> None:
+    assert run_lua(
+        "return {sa3.start_bar(0, 1920, 4, 4), sa3.start_bar(6720, 1920, 7, 8), sa3.start_bar(-5, 1920, 4, 4)}"
+    ) == [
+        "7680/7680",
+        "13440/6720",
+        "7680/7680",
+    ]
+
+
+def test_commands_hold_every_word() -> None:
+    words = run_lua(
+        """
+        return sa3.generate_words{num_samples = 361412, sample_rate = 48000, bpm = 127.5, numerator = 7,
+            denominator = 8, start_bar = "8/4", prompt = "it's", negative_prompt = "", seed = 5, output = "/a b.wav"}"""
+    )
+    assert " ".join(words) == (
+        "sa3-daw generate --samples 361412 --rate 48000 --start-bar 8/4 --prompt it's --seed 5"
+        " --bpm 127.5 --meter 7/8 -o /a b.wav --json"
+    )
+    words = run_lua(
+        "return sa3.inpaint_words{input = 'in.wav', regions = {{0, 10}, {20, 30}}, prompt = 'x', output = 'o'}"
+    )
+    assert " ".join(words) == "sa3-daw inpaint in.wav --region 0:10 --region 20:30 --prompt x -o o --json"
+
+
+def test_numbers_are_written_exactly() -> None:
+    numbers = [127.5, 1 / 3 * 300, 90.25, 61.7, 173.001, 0.1 + 0.2, 5]
+    texts = run_lua(
+        f"local t = {{}} for i, n in ipairs{{{','.join(map(repr, numbers))}}} do t[i] = sa3.number_text(n) end return t"
+    )
+    assert [float(text) for text in texts] == numbers
+    assert texts[0] == "127.5"
+
+
+def test_json_is_decoded_as_python_writes_it() -> None:
+    value = {"text": 'é "quoted" \\ \n \U0001f3b5', "list": [1, -2.5e-3, True, False, []], "inner": {"a": {}}}
+    assert run_lua("return sa3.decode_json((...))", json.dumps(value)) == {**value, "inner": {"a": []}}
+    for broken in ('{"a":', "[1,", '"x', "{a:1}", "", "nul"):
+        assert run_lua("return sa3.decode_json((...)) == nil", broken) is True
+
+
+def test_progress_follows_the_lines_and_leaves_half_a_line_for_later() -> None:
+    states = run_lua(
+        """
+        local p, states = sa3.new_progress(), {}
+        local log = '{"event": "accepted", "position": 1}\\n'
+        log = log .. '{"event": "progress", "stage": "sampling", "step": 4, "num_st'
+        p:feed(log) states[1] = p.text
+        log = log .. 'eps": 8}\\nnot json\\n'
+        p:feed(log) p:feed(log) states[2] = p.share
+        log = log .. '{"event": "written", "path": "/x.wav"}\\n'
+        p:feed(log) p:ended(0, "") states[3] = p.state states[4] = p.written[1]
+        return states"""
+    )
+    assert states == ["waiting", 0.4, "done", "/x.wav"]
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "text"),
+    [(127, "", "sa3-daw was not found"), (1, "a\nno daemon\n", "no daemon"), (3, "", "ended with code 3")],
+)
+def test_a_command_that_ends_without_a_take_is_told_in_words(code: int, errors: str, text: str) -> None:
+    state, told = run_lua(
+        "local p = sa3.new_progress() p:ended(tonumber((...)), select(2, ...)) return {p.state, p.text}",
+        str(code),
+        errors,
+    )
+    assert state == "failed" and text in told
+
+
+def test_quoting_survives_the_shell() -> None:
+    word = 'it\'s $HOME `x` "y" \\ ;|&'
+    quoted = run_lua("return sa3.quote((...))", word)
+    assert (
+        subprocess.run(["/bin/sh", "-c", f"printf %s {quoted}"], capture_output=True, text=True, check=True).stdout
+        == word
+    )
+
+
+def test_wav_files_are_read_back_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    assert run_lua(
+        """
+        local function read(channel, start, count)
+            local list = {}
+            for i = 1, count do list[i] = (start + i - 1) / 8192 * (channel == 0 and 1 or -1) end
+            return list
+        end
+        return sa3.write_wav((...), 2, 5000, 48000, read)""",
+        str(path),
+    )
+    samples, rate = soundfile.read(path, dtype="float32")
+    assert rate == 48000
+    assert np.array_equal(
+        samples, np.stack([np.arange(5000) / 8192, -np.arange(5000) / 8192], axis=1).astype(np.float32)
+    )
+
+
+def test_razor_edits_of_envelopes_are_left_out() -> None:
+    assert run_lua("""return sa3.razor_areas('1.5 2.25 "" 0 9 "{GUID}" 3 4 ""')""") == [[1.5, 2.25], [3.0, 4.0]]
+
+
+# REAPER ----------------------------------------------------------------------------------------------------------
+
+STAND_IN = """
+local calls, pending, files = {}, nil, {}
+local function note(name) return function(...) calls[#calls + 1] = {name, ...} return name end end
+local function run(command) os.execute(command .. " &") end
+local numbers = {D_POSITION = 2.0, D_LENGTH = 4.0, D_STARTOFFS = 0.5, D_PLAYRATE = 1}
+reaper = {
+    GetOS = function() return "Other" end,
+    get_action_context = function() return "", SCRIPT end,
+    CountTracks = function() return 1 end,
+    GetTrack = function() return "track" end,
+    GetSetMediaTrackInfo_String = function() return true, RAZOR end,
+    GetSet_LoopTimeRange = function() return 0, 0 end,
+    GetSetProjectInfo = function() return 48000 end,
+    TimeMap_GetTimeSigAtTime = function() return 7, 8, 127.5 end,
+    GetProjectPath = function() return FOLDER end,
+    RecursiveCreateDirectory = function() end,
+    file_exists = function(path) return sa3.read_file(path) ~= nil end,
+    GetUserInputs = function() return true, ANSWERS end,
+    ShowMessageBox = note("message"),
+    ExecProcess = function(command) run(command) end,
+    defer = function(step) pending = step end,
+    Undo_BeginBlock = note("begin"), Undo_EndBlock = note("end"), UpdateArrange = note("update"),
+    AddMediaItemToTrack = note("item"), SetMediaItemInfo_Value = note("item value"),
+    AddTakeToMediaItem = note("take"), PCM_Source_CreateFromFile = function(path) return path end,
+    SetMediaItemTake_Source = note("source"), SetMediaItemTakeInfo_Value = note("take value"),
+    GetSetMediaItemTakeInfo_String = note("name"), SetActiveTake = note("active"),
+    GetSelectedMediaItem = function() return "item" end, GetActiveTake = function() return "take" end,
+    TakeIsMIDI = function() return false end,
+    GetMediaItemTakeInfo_Value = function(_, name) return numbers[name] end,
+    GetMediaItemInfo_Value = function(_, name) return numbers[name] end,
+    GetMediaItemTake_Source = function() return "source" end,
+    GetMediaSourceSampleRate = function() return 48000 end,
+    GetMediaSourceFileName = function() return SOURCE end,
+}
+gfx = {init = note("window"), quit = note("closed"), getchar = function() return 0 end, set = function() end,
+    rect = function() end, drawstr = function() end, update = function() end}
+dofile(SCRIPT)
+while pending do
+    local step = pending
+    pending = nil
+    os.execute("sleep 0.05")
+    step()
+end
+return calls
+"""
+
+
+def run_in_reaper(script: str, folder: Path, daemon: RunningDaemon, **given: str) -> list[list[Any]]:
+    """Run a ReaScript on the stand-in, with the real command line and daemon; give back what it asked of REAPER."""
+    installed = folder / "scripts"
+    installed.mkdir()
+    for path in (COMMON, *sorted((SCRIPTS / "reaper").glob("*.lua"))):
+        shutil.copy(path, installed)
+    program = folder / "bin" / "sa3-daw"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sa3_daw "$@"\n')
+    program.chmod(0o755)
+    names = {"SCRIPT": str(installed / script), "FOLDER": str(folder), "SOURCE": "", **given}
+    settings = "".join(f"{name} = {json.dumps(text)}\n" for name, text in names.items())
+    variables = environment(daemon.runtime_dir)
+    variables["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    calls: list[list[Any]] = run_lua(settings + STAND_IN, variables=variables)
+    return calls
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Any:
+    with RunningDaemon(tmp_path / "run") as running:
+        yield running
+
+
+def test_reaper_generates_into_a_razor_edit_as_one_item_with_an_undo_point(
+    tmp_path: Path, daemon: RunningDaemon
+) -> None:
+    calls = run_in_reaper("sa3_generate.lua", tmp_path, daemon, RAZOR='1.5 2.25 ""', ANSWERS="drums|vocals|7")
+    names = [call[0] for call in calls]
+    assert names.index("begin") < names.index("item") < names.index("take") < names.index("end")
+    assert ["item value", "item", "D_POSITION", 1.5] in calls and ["item value", "item", "D_LENGTH", 0.75] in calls
+    written = Path(next(call for call in calls if call[0] == "source")[2])
+    found = soundfile.info(written)
+    assert (found.frames, found.samplerate) == (36000, 48000)
+    assert sorted(path.suffix for path in tmp_path.glob("sa3-*")) == [".wav"]  # no traces left
+
+
+def test_reaper_repaints_the_part_of_an_item_under_the_razor_edit_as_a_new_take(
+    tmp_path: Path, daemon: RunningDaemon
+) -> None:
+    source = tmp_path / "item.wav"
+    soundfile.write(source, np.zeros((48000 * 5, 2), dtype=np.float32), 48000, subtype="FLOAT")
+    calls = run_in_reaper("sa3_repaint.lua", tmp_path, daemon, RAZOR='3 4 ""', ANSWERS="steps=1|", SOURCE=str(source))
+    assert ["take value", "take", "D_STARTOFFS", 0.5] in calls and ["active", "take"] in calls
+    with daemon.client() as client:
+        take, job = client.get_take(client.list_takes()[0].take_id)
+    assert [(region.start_sample, region.end_sample) for region in job.regions] == [(72000, 120000)]
+    assert take.made.num_samples == 48000 * 5
+
+
+def test_reaper_tells_what_went_wrong(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_reaper("sa3_generate.lua", tmp_path, daemon, RAZOR='0 1 ""', ANSWERS="fail=bad_output||")
+    told = next(call for call in calls if call[0] == "message")
+    assert "failed as asked" in told[1] and not any(call[0] == "begin" for call in calls)
+
+
+# Ardour ----------------------------------------------------------------------------------------------------------
+
+ARDOUR_SESSION = """
+local sa3 = dofile("{common}")
+sa3.ardour = dofile("{ardour}")(sa3)
+AudioEngine:set_backend("None (Dummy)", "", "")
+local session = create_session("{folder}/session", "session", 48000)
+local map = Temporal.TempoMap.write_copy()
+map:set_tempo(Temporal.Tempo(127.5, 127.5, 4), Temporal.timepos_t(0))
+map:set_meter(Temporal.Meter(7, 8), Temporal.timepos_t(0))
+Temporal.TempoMap.update(map)
+local file = io.open("{folder}/told", "w")
+for _, first in ipairs({{0, 79059}}) do
+    local request = sa3.ardour.request(session, first, first + 361412)
+    request.prompt, request.output = "it's", sa3.ardour.new_base(session) .. ".wav"
+    file:write(table.concat(sa3.generate_words(request), "\\n"), "\\n\\n")
+end
+file:close()
+close_session()
+quit()
+"""
+
+
+def test_ardour_gives_the_selections_samples_tempo_metre_and_bar(tmp_path: Path) -> None:
+    need({"ardour": "/usr/bin/ardour7-lua"})
+    script = tmp_path / "script.lua"
+    names = {"common": COMMON, "ardour": SCRIPTS / "ardour" / "sa3_ardour.lua", "folder": tmp_path}
+    script.write_text(ARDOUR_SESSION.format(**names))
+    variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    subprocess.run(["ardour7-lua", str(script)], capture_output=True, env=variables, check=False, timeout=120)
+    first, second, _ = ((tmp_path / "told").read_text()).split("\n\n")
+    words = first.split("\n")
+    assert " ".join(words[:10]) == "sa3-daw generate --samples 361412 --rate 48000 --start-bar 6720/6720 --prompt it's"
+    assert words[10] == "--bpm" and float(words[11]) == pytest.approx(127.5, rel=1e-8)  # as Ardour keeps tempos
+    assert words[12:14] == ["--meter", "7/8"] and str(tmp_path / "session" / "sa3") in first
+    assert "13440/6720" in second  # 3.5 quarters are one bar of 7/8: 79 058.8 samples
