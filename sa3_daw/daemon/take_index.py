@@ -64,13 +64,10 @@ class TakeIndex:
         try:
             self._sidecars.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = self._connect(str(self._path))
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                self._open_in_memory(error)
-            else:
-                self._set_aside(error)
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             self._open_in_memory(error)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
         self._reconcile()
 
     def close(self) -> None:
@@ -177,10 +174,13 @@ class TakeIndex:
         """Keep a corrupt index for whoever wants to look at it, and start an empty one."""
         log.error("the index of takes is set aside and built again from the sidecars: %s", error)
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{self._path}{suffix}", f"{self._path}.corrupt{suffix}")
-        self._db = self._connect(str(self._path))
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{self._path}{suffix}", f"{self._path}.corrupt{suffix}")
+            self._db = self._connect(str(self._path))
+        except (OSError, sqlite3.Error) as worse:
+            self._open_in_memory(worse)
 
     def _open_in_memory(self, error: Exception) -> None:
         log.error("the index of takes cannot be written, so it is kept in memory: %s", error)
