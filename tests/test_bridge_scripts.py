@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from tests.bridge_build import ROOT, need
-from tests.running_daemon import RunningDaemon, environment
+from tests.running_daemon import RunningDaemon, environment, wait_for
 
 SCRIPTS = ROOT / "bridge" / "scripts"
 COMMON = SCRIPTS / "sa3_common.lua"
@@ -227,21 +227,24 @@ return calls
 """
 
 
+def with_program(folder: Path, daemon: RunningDaemon) -> dict[str, str]:
+    """Return an environment in which `sa3-daw` is this checkout's, speaking with that daemon."""
+    program = folder / "bin" / "sa3-daw"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sa3_daw "$@"\n')
+    program.chmod(0o755)
+    return {**environment(daemon.runtime_dir), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+
 def run_in_reaper(script: str, folder: Path, daemon: RunningDaemon, **given: str) -> list[list[Any]]:
     """Run a ReaScript on the stand-in, with the real command line and daemon; give back what it asked of REAPER."""
     installed = folder / "scripts"
     installed.mkdir()
     for path in (COMMON, *sorted((SCRIPTS / "reaper").glob("*.lua"))):
         shutil.copy(path, installed)
-    program = folder / "bin" / "sa3-daw"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sa3_daw "$@"\n')
-    program.chmod(0o755)
     names = {"SCRIPT": str(installed / script), "FOLDER": str(folder), "SOURCE": "", **given}
     settings = "".join(f"{name} = {json.dumps(text)}\n" for name, text in names.items())
-    variables = environment(daemon.runtime_dir)
-    variables["PATH"] = f"{program.parent}:{os.environ['PATH']}"
-    calls: list[list[Any]] = run_lua(settings + STAND_IN, variables=variables)
+    calls: list[list[Any]] = run_lua(settings + STAND_IN, variables=with_program(folder, daemon))
     return calls
 
 
@@ -285,6 +288,103 @@ def test_reaper_tells_what_went_wrong(tmp_path: Path, daemon: RunningDaemon) -> 
 
 # Ardour ----------------------------------------------------------------------------------------------------------
 
+ARDOUR_STAND_IN = """
+local quote, read_file = sa3.quote, sa3.read_file
+dofile, require, package, debug, rawget, rawset, coroutine, os.exit = nil  -- as Ardour does for scripts
+local calls = {}
+local function note(name, ...) calls[#calls + 1] = {name, ...} end
+local function samples(value) return {samples = function() return value end} end
+local function list(items) return {iter = function()
+    local i = 0
+    return function() i = i + 1 return items[i] end
+end} end
+local readable = {n_channels = function() return 2 end, readable_length = function() return 48000 end,
+    read = function() return 4096 end}
+local region = {isnil = function() return false end, position = function() return samples(96000) end,
+    length = function() return samples(48000) end, to_readable = function() return readable end}
+region.to_audioregion = function() return region end
+ardour = function() end
+os.forkexec = function(shell, flag, script) os.execute(shell .. " " .. flag .. " " .. quote(script) .. " &") end
+ARDOUR = {user_config_directory = function() return FOLDER end, SrcQuality = {}, MidiTrackNameSource = {},
+    MidiTempoMapDisposition = {}, PluginInfo = function() end, Track = function() end,
+    LuaAPI = {usleep = function() os.execute("sleep 0.05") end},
+    DSP = {DspShm = function() return {to_float = function() return {get_table = function(_, count)
+        local zeros = {} for i = 1, count do zeros[i] = 0.25 end return zeros
+    end} end} end}}
+C = {StringVector = function()
+    return {paths = {}, push_back = function(self, path) table.insert(self.paths, path) end}
+end}
+Editing = {ImportToTrack = "to track", ImportAsTrack = "as track"}
+Temporal = {timepos_t = function(at) return {ticks = function() return 7680 end, at = at} end,
+    TempoMap = {read = function() return {meter_at = function() return {divisions_per_bar = function() return 4 end,
+        note_value = function() return 4 end} end, quarters_per_minute_at = function() return 127.5 end} end}}
+Session = {nominal_sample_rate = function() return 48000.0 end, path = function() return FOLDER end,
+    locations = function() return {auto_loop_location = function() return nil end} end}
+Editor = {get_selection = function() return {
+    time = {start_sample = function() return RANGE[1] end, end_sample = function() return RANGE[2] end},
+    tracks = {routelist = function() return list({"track"}) end},
+    regions = {regionlist = function() return list({region}) end}} end,
+    do_import = function(_, files, _, mode, _, _, _, position)
+        note("import", mode, position.at, table.unpack(files.paths))
+    end}
+LuaDialog = {MessageType = {}, ButtonType = {},
+    Message = function(_, text) note("message", text) return {run = function() end} end,
+    Dialog = function() return {run = function() return {prompt = PROMPT, negative_prompt = "", seed = 7.0} end} end,
+    ProgressWindow = function() return {canceled = function() return CANCEL end, progress = function() end,
+        done = function() note("closed") end} end}
+loadfile(SCRIPT)()
+factory()()
+return calls
+"""
+
+
+def run_in_ardour(
+    script: str, folder: Path, daemon: RunningDaemon, span: tuple[int, int], prompt: str, cancel: bool = False
+) -> list[list[Any]]:
+    """Run an EditorAction on a stand-in of Ardour's API, with the real command line and daemon."""
+    scripts = folder / "scripts"
+    scripts.mkdir()
+    for path in (COMMON, *(SCRIPTS / "ardour").glob("*.lua")):
+        shutil.copy(path, scripts)
+    texts = {"SCRIPT": str(scripts / script), "FOLDER": str(folder), "PROMPT": prompt}
+    settings = "".join(f"{name} = {json.dumps(text)}\n" for name, text in texts.items())
+    settings += f"RANGE, CANCEL = {{{span[0]}, {span[1]}}}, {str(cancel).lower()}\n"
+    calls: list[list[Any]] = run_lua(settings + ARDOUR_STAND_IN, variables=with_program(folder, daemon))
+    return calls
+
+
+def test_ardour_generates_a_range_and_imports_it_at_its_sample(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_ardour("sa3_generate.lua", tmp_path, daemon, (96000, 100001), "drums")
+    assert [call[0] for call in calls] == ["closed", "import"]
+    _, mode, place, path = calls[1]
+    assert (mode, place) == ("to track", 96000)
+    assert soundfile.info(path).frames == 4001
+    assert [found.name for found in (tmp_path / "sa3").iterdir()] == [Path(path).name]  # no traces left
+
+
+def test_ardour_repaints_the_part_of_a_region_in_the_range(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_ardour("sa3_repaint.lua", tmp_path, daemon, (100000, 120000), "drums")
+    assert calls[-1][:3] == ["import", "to track", 96000]
+    with daemon.client() as client:
+        take, job = client.get_take(client.list_takes()[0].take_id)
+        assert job.source is not None
+        assert np.all(client.get_audio(job.source.audio) == 0.25)
+    assert [(region.start_sample, region.end_sample) for region in job.regions] == [(4000, 24000)]
+    assert (take.made.num_samples, take.sample_rate, job.seed) == (48000, 48000, 7)
+
+
+def test_ardour_stops_the_job_when_its_window_is_closed(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_ardour("sa3_generate.lua", tmp_path, daemon, (0, 48000), "steps=1000 step_ms=50", cancel=True)
+    assert [call[0] for call in calls] == ["closed"]
+    with daemon.client() as client:
+        wait_for("no job left", lambda: not client.status().jobs)
+
+
+def test_ardour_asks_for_a_range_when_there_is_none(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_ardour("sa3_generate.lua", tmp_path, daemon, (0, 0), "drums")
+    assert calls == [["message", "Select a range, or set a loop range, and start this again."]]
+
+
 ARDOUR_SESSION = """
 local sa3 = dofile("{common}")
 sa3.ardour = dofile("{ardour}")(sa3)
@@ -300,6 +400,15 @@ for _, first in ipairs({{0, 79059}}) do
     request.prompt, request.output = "it's", sa3.ardour.new_base(session) .. ".wav"
     file:write(table.concat(sa3.generate_words(request), "\\n"), "\\n\\n")
 end
+session:new_audio_track(2, 2, nil, 1, "Track", ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal)
+local track
+for found in session:get_tracks():iter() do track = found:to_track() end
+local region = track:bounce_range(0, 10000, ARDOUR.InterThreadInfo(), ARDOUR.LuaAPI.nil_proc(), false, "x")
+region = region:to_audioregion()
+assert(region:position():samples() == 0 and region:length():samples() == 10000)
+sa3.ardour.write_region(region, "{folder}/region.wav", session:nominal_sample_rate())
+assert(sa3.ardour.loop_range(session) == nil)
+file:write("region written")
 file:close()
 close_session()
 quit()
@@ -313,7 +422,8 @@ def test_ardour_gives_the_selections_samples_tempo_metre_and_bar(tmp_path: Path)
     script.write_text(ARDOUR_SESSION.format(**names))
     variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     subprocess.run(["ardour7-lua", str(script)], capture_output=True, env=variables, check=False, timeout=120)
-    first, second, _ = ((tmp_path / "told").read_text()).split("\n\n")
+    first, second, last = ((tmp_path / "told").read_text()).split("\n\n")
+    assert last == "region written" and soundfile.info(tmp_path / "region.wav").frames == 10000
     words = first.split("\n")
     assert " ".join(words[:10]) == "sa3-daw generate --samples 361412 --rate 48000 --start-bar 6720/6720 --prompt it's"
     assert words[10] == "--bpm" and float(words[11]) == pytest.approx(127.5, rel=1e-8)  # as Ardour keeps tempos

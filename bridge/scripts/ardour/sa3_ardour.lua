@@ -22,6 +22,14 @@ return function(sa3)
         return request
     end
 
+    --- The loop range in samples; nil when there is none.
+    function ardour.loop_range(session)
+        local loop = session:locations():auto_loop_location()
+        if loop and loop:start():samples() < loop:_end():samples() then
+            return loop:start():samples(), loop:_end():samples()
+        end
+    end
+
     --- A path without extension inside the session, not used yet.
     function ardour.new_base(session)
         local folder = session:path() .. "/sa3"

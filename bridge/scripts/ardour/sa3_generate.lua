@@ -9,21 +9,16 @@ on the selected track, or on a new one. Needs sa3-daw and sa3_common.lua and sa3
 
 function factory() return function()
     local scripts = ARDOUR.user_config_directory(-1) .. "/scripts/"
-    local sa3 = dofile(scripts .. "sa3_common.lua")
-    sa3.ardour = dofile(scripts .. "sa3_ardour.lua")(sa3)
+    local sa3 = loadfile(scripts .. "sa3_common.lua")()  -- Ardour takes dofile and require away
+    sa3.ardour = loadfile(scripts .. "sa3_ardour.lua")()(sa3)
 
     local function tell(text)
         LuaDialog.Message("sa3-daw", text, LuaDialog.MessageType.Info, LuaDialog.ButtonType.Close):run()
     end
 
-    local function selected_range()
-        local time = Editor:get_selection().time
-        if time:start_sample() < time:end_sample() then return time:start_sample(), time:end_sample() end
-        local loop = Session:locations():auto_loop_location()
-        if loop and not loop:isnil() then return loop:start():samples(), loop:_end():samples() end
-    end
-
-    local first, last = selected_range()
+    local time = Editor:get_selection().time
+    local first, last = time:start_sample(), time:end_sample()
+    if first >= last then first, last = sa3.ardour.loop_range(Session) end
     if not first then return tell("Select a range, or set a loop range, and start this again.") end
 
     local answers = LuaDialog.Dialog("sa3-daw: generate", {

@@ -10,8 +10,8 @@ Needs sa3-daw and sa3_common.lua and sa3_ardour.lua beside this script.]]
 
 function factory() return function()
     local scripts = ARDOUR.user_config_directory(-1) .. "/scripts/"
-    local sa3 = dofile(scripts .. "sa3_common.lua")
-    sa3.ardour = dofile(scripts .. "sa3_ardour.lua")(sa3)
+    local sa3 = loadfile(scripts .. "sa3_common.lua")()  -- Ardour takes dofile and require away
+    sa3.ardour = loadfile(scripts .. "sa3_ardour.lua")()(sa3)
 
     local function tell(text)
         LuaDialog.Message("sa3-daw", text, LuaDialog.MessageType.Info, LuaDialog.ButtonType.Close):run()
