@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +85,6 @@ def test_a_daemon_that_runs_and_one_that_was_killed_are_told_apart(
 
 
 def test_torch_that_does_not_start_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.sys, "executable", shutil.which("false") or "")
+    monkeypatch.setattr(sys, "executable", shutil.which("false") or "")
     (finding,) = doctor.device()
     assert finding.state == BROKEN and "reinstall torch" in finding.mend

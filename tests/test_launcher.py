@@ -60,8 +60,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+def start(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+    environment = {**kept, **more}
     command = [sys.executable, str(folder / "sa3"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -115,3 +116,19 @@ def test_a_failing_installation_shows_the_reason_and_leaves_no_stamp(project: Pa
     assert not (project / ".venv" / "sa3-stamp.json").exists()
     backend.write_text(BACKEND, encoding="utf-8")
     assert start(project).returncode == 3
+
+
+def test_test_installs_missing_system_packages_as_root_and_else_names_them(project: Path, tmp_path: Path) -> None:
+    (project / "tests").mkdir()
+    (project / "tests" / "debian-packages.txt").write_text("# needed\nthere\ngone\n", encoding="utf-8")
+    scripts = {"dpkg-query": "echo there installed; exit 1", "apt-get": f'echo "$@" >> {tmp_path / "asked"}'}
+    for name, body in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    told = start(project, "test", "-k", "word", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}").stderr
+    asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+    if os.geteuid() == 0:
+        assert asked == "update\ninstall -y --no-install-recommends gone\n"
+    else:
+        assert not asked and "sudo apt-get install -y --no-install-recommends gone" in told
+    shutil.rmtree(project / "tests")

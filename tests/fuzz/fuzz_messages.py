@@ -65,7 +65,7 @@ class Watch:
 
 
 def guided(num_runs: int, seed: int, folder: Path) -> None:
-    import atheris  # type: ignore[import-not-found,unused-ignore]
+    import atheris
 
     with atheris.instrument_imports(include=["sa3_daw", "tests.fuzz"]):
         from tests.fuzz.target import corpus, mutated

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from sa3_daw import edits
 from sa3_daw.catalogue import ModelEntry, find_model
 from sa3_daw.config import load_config
 from sa3_daw.daemon import admission
-from sa3_daw.errors import RequestError, Sa3Error
+from sa3_daw.errors import RequestError, Sa3Error, invalid
 from sa3_daw.job import AdapterUse, Job, Region, TempoPoint
 from sa3_daw.protocol.framing import decode, encode
 from sa3_daw.protocol.messages import Header
@@ -36,7 +35,7 @@ HOSTILE: tuple[Any, ...] = (
 def known_model(name: str) -> ModelEntry:
     """Find a model without looking at the disk for each input."""
     if name != "nano":
-        raise admission.invalid("model", name, "nano")
+        raise invalid("model", name, "nano")
     return find_model(name, load_config({}, {}))
 
 
@@ -48,8 +47,7 @@ class Target:
         self.num_read = 0
         self.num_admitted = 0
         self._config = load_config({}, {})
-        find: Callable[[str, object], ModelEntry] = lambda name, _: known_model(name)  # noqa: E731
-        admission.find_model = find
+        vars(admission)["find_model"] = lambda name, _: known_model(name)
 
     def __call__(self, content: bytes) -> None:
         frames = frames_of(content)
@@ -78,7 +76,8 @@ class Target:
 
 def frames_of(content: bytes) -> list[bytes]:
     """Read any bytes as frames: each after its length, the last one as long as bytes are left."""
-    frames, position = [], 0
+    frames: list[bytes] = []
+    position = 0
     while position < len(content) and len(frames) < MAX_FRAMES:
         (length,) = struct.unpack("<I", content[position : position + 4].ljust(4, b"\0"))
         frames.append(content[position + 4 : position + 4 + length])
