@@ -1,0 +1,1 @@
+"""Load over minutes and hours, run by hand."""
