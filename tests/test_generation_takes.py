@@ -73,7 +73,7 @@ def test_a_draft_comes_early_and_sounds_like_the_take(model: LoadedModel) -> Non
     kinds = [event.draft if isinstance(event, AudioChunk) else event for event in events]
     first_draft = kinds.index(True)
     steps_before = sum(isinstance(event, Progress) and event.stage == "sampling" for event in events[:first_draft])
-    assert steps_before == 4
+    assert steps_before == 5
     done = drain(events)
     assert done.drafts[1].shape == done.audio[1].shape == (2, 2 * RATE)
     plain = drain(run(job(steps=8, num_variations=2), model))

@@ -28,8 +28,9 @@ from sa3_daw.generation.timing import Timings
 from sa3_daw.generation.work_source import WorkSource
 from sa3_daw.job import Job
 
-DRAFT_SHARE = 0.5
-"""A draft is the clean estimate after this share of the steps."""
+DRAFT_SHARE = 0.6
+"""A draft is the clean estimate after this share of the steps, rounded up. Measured with nano (12 steps): after 6 it
+lies farther from the take than another seed does, after 8 nearer."""
 
 
 @dataclass(frozen=True)
