@@ -46,8 +46,8 @@ def test_the_command_line_page_is_up_to_date() -> None:
 
 def test_the_commands_in_the_readme_are_understood() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^sa3-daw (generate .+)$", readme, re.MULTILINE)
-    assert len(shown) >= 4
+    shown = re.findall(r"^sa3-daw ((?:generate|inpaint|continue|restyle|loop) .+)$", readme, re.MULTILINE)
+    assert len(shown) >= 8
     for line in shown:
         words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
         build_parser().parse_args(words)

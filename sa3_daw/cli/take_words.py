@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Commands) -> None:
-    takes = commands.add_parser(
+    takes = add_command(
+        commands,
         "takes",
-        help="what was made: list, search, star, tag, export, make again",
-        description="Every take is stored with its recipe when it is made. ID is a take's id, or `last`.",
+        "what was made: list, search, star, tag, export, make again",
+        later("sa3_daw.cli.takes", "list_takes"),
+        "Every take is stored with its recipe when it is made. ID is a take's id, or `last`. Without a word, list them.",
     )
-    words = takes.add_subparsers(metavar="WHAT", required=True, parser_class=Parser)
+    takes.set_defaults(tag="", starred=False, limit=20, before="", json=False)
+    words = takes.add_subparsers(metavar="WHAT", parser_class=Parser)
     add_listing(words)
     show = add_take(words, "show", "tell all about a take")
     show.add_argument("id", metavar="ID", help="a take's id, or last")
