@@ -204,3 +204,27 @@ def test_parts_must_divide_among_the_processes() -> None:
     assert list(World(1, 2).parts(4)) == [1, 3]
     with pytest.raises(Exception, match="a multiple of the 2 processes"):
         World(0, 2).parts(3)
+
+
+FILLER = """
+import resource, signal, sys, torch
+from pathlib import Path
+from sa3_training.checkpoints import DiskFull, load_state, save_state
+path = Path(sys.argv[1])
+save_state({"number": 1}, path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    save_state({"number": 2, "tensor": torch.zeros(4_000_000)}, path)
+except DiskFull as error:
+    print(error)
+print(load_state(path), sorted(other.name for other in path.parent.iterdir()))
+"""
+
+
+def test_a_real_refusal_of_the_system_to_write_more_keeps_the_old_state(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    command = [sys.executable, "-c", FILLER, str(path)]
+    done = subprocess.run(command, env=os.environ | _import_path(), capture_output=True, text=True, check=True)
+    assert "run.ckpt cannot be written" in done.stdout and "MiB are free" in done.stdout
+    assert done.stdout.splitlines()[-1] == "{'number': 1} ['run.ckpt']"

@@ -58,7 +58,7 @@ def clips(client: Client, prefix: str, adapters: tuple[AdapterUse, ...]) -> list
 
 def test_a_pack_trained_in_seconds_is_heard_in_a_running_daemon(folder: Path, tmp_path: Path) -> None:
     recipe = PackRecipe(
-        data=folder, out=tmp_path / "pack", name="drone", trigger="drone", num_steps=40, batch_size=4,
+        data=folder, out=tmp_path / "pack", name="drone", trigger="drone", num_steps=30, batch_size=4,
         crop_seconds=2.0, learning_rate=8e-3, preview_every=0,
     )  # fmt: skip
     runtime = tmp_path / "run"

@@ -48,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, world: World) -> None:
+    tell = print if world.is_first else _nothing
     match arguments.command:
         case "lora":
-            print(train_pack(_pack_recipe(arguments), world))
+            tell(train_pack(_pack_recipe(arguments), world))
         case "captions":
             found = scan(arguments.data)
             for path in write_captions(found.sources, arguments.data):
@@ -60,12 +61,16 @@ def _run(arguments: argparse.Namespace, world: World) -> None:
                     print(fault, file=sys.stderr)
         case "nano":
             recipe = nano_on_gpu() if world.device.type == "cuda" else nano()
-            print(build_nano(recipe, Renderer(sound_font()), arguments.out, world))
+            tell(build_nano(recipe, Renderer(sound_font()), arguments.out, world))
         case "evaluate":
-            print(write_report(_report_recipe(arguments)))
+            tell(write_report(_report_recipe(arguments)))
         case stage:
             run = {"same": train_same, "dit": train_dit, "distill": distil, "post": post_train}[stage]
-            print(run(_stage_run(arguments), world))
+            tell(run(_stage_run(arguments), world))
+
+
+def _nothing(path: Path) -> None:
+    """Say nothing: only the first process does."""
 
 
 def _pack_recipe(arguments: argparse.Namespace) -> PackRecipe:

@@ -247,9 +247,9 @@ def run(
     stage: Stage, loop: LoopRecipe, out: Path, name: str, world: World, look: Callable[[int], Numbers] | None = None
 ) -> None:
     """Train one stage to its end, with a bar and a log. Raises KeyboardInterrupt when it was asked to stop."""
-    with Reporter(out, name, bar=world.is_first) as report:
+    with Reporter(out, name, bar=world.is_first, quiet=not world.is_first) as report:
         position = train(
-            stage, loop, out, name, world, report if world.is_first else None,
+            stage, loop, out, name, world, report,
             [Every(LOOK_EVERY_STEPS, look)] if look else [],
         )  # fmt: skip
     if not position.is_done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +22,13 @@ class Reporter:
     Raises ModuleNotFoundError, with the command that mends it, when TensorBoard is asked for and missing.
     """
 
-    def __init__(self, out: Path, name: str, *, bar: bool = False, tensorboard: bool = False) -> None:
+    def __init__(
+        self, out: Path, name: str, *, bar: bool = False, tensorboard: bool = False, quiet: bool = False
+    ) -> None:
+        """``quiet`` tells and writes nothing: for all processes but the first."""
         out.mkdir(parents=True, exist_ok=True)
-        self._log: TextIO = (out / f"{name}.log").open("a", encoding="utf-8")
+        self._quiet = quiet
+        self._log: TextIO = (Path(os.devnull) if quiet else out / f"{name}.log").open("a", encoding="utf-8")
         self._board = _board(out / "tensorboard" / name) if tensorboard else None
         self._bar = Progress(
             TextColumn(name),
@@ -63,7 +68,8 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print one line to the standard error, above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self._quiet:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def audio(self, name: str, samples: Any, sample_rate: int, step: int) -> None:
         """Give TensorBoard one mono clip [S]."""

@@ -177,8 +177,8 @@ def _crops(run: StageRun, model: LoadedModel, world: World) -> Crops:
     small = spec.dit.width < SMALL_WIDTH
     frames = max(1, round((run.crop_seconds or (6.0 if small else 60.0)) * _frame_rate(model)))
     described = [describe(source, run.data) for source in sounds]
-    with Reporter(run.out, "encode") as report:
-        for fault in faults if world.is_first else ():
+    with Reporter(run.out, "encode", quiet=not world.is_first) as report:
+        for fault in faults:
             report.say(fault)
         if not world.is_first:
             world.wait()
@@ -215,10 +215,11 @@ def _frame_rate(model: LoadedModel) -> float:
 
 def _go(stage: Stage, loop: LoopRecipe, run: StageRun, name: str, world: World, faults: Sequence[str]) -> None:
     """Train to the end. Raises KeyboardInterrupt, saying how to go on, when it was asked to stop."""
-    with Reporter(run.out, name, bar=world.is_first, tensorboard=run.tensorboard and world.is_first) as report:
-        for fault in faults if world.is_first else ():
+    first = world.is_first
+    with Reporter(run.out, name, bar=first, tensorboard=run.tensorboard and first, quiet=not first) as report:
+        for fault in faults:
             report.say(fault)
-        position = train(stage, loop, run.out, name, world, report if world.is_first else None)
+        position = train(stage, loop, run.out, name, world, report)
     if not position.is_done:
         raise KeyboardInterrupt(f"{name} stopped at step {position.step}; the same command goes on from there")
 

@@ -67,8 +67,10 @@ class Crops:
         crop_frames: int, batch_size: int,
     ) -> Crops:  # fmt: skip
         """Encode the items' captions, each also with the trigger word, and read the silence beside them."""
-        captions = [told(item.caption, trigger) for item in items]
-        texts = encode_texts([*captions, *([trigger] if trigger else [])], encoder, spec.conditioning.max_tokens)
+        captions = [spec.full_prompt(told(item.caption, trigger)) for item in items]
+        texts = encode_texts(
+            [*captions, *([spec.full_prompt(trigger)] if trigger else [])], encoder, spec.conditioning.max_tokens
+        )
         silence = np.load(folder / "silence.npy")[0]
         return cls(tuple(items), texts, silence, spec, trigger, crop_frames, batch_size)
 
@@ -98,7 +100,7 @@ class Crops:
             valid.append(real)
             seconds.append(self._seconds(item, real))
         captions = [
-            self.trigger if single else told(item.caption, self.trigger)
+            self.spec.full_prompt(self.trigger if single else told(item.caption, self.trigger))
             for item, single in zip(items, alone, strict=True)
         ]
         rows = [self.texts.rows[text] for text in captions]

@@ -44,19 +44,27 @@ class Card:
 
 def write_pack(tensors: Mapping[str, Tensor], config: Mapping[str, object], card: Card, path: Path) -> None:
     """Write ``path`` (.safetensors) and the cards ``path`` with .json and .md. Raises DiskFull."""
-    metadata = {
-        "lora_config": json.dumps(config),
+    facts = {
         "base_model": card.base_model,
         "step": str(card.num_steps),
         "trigger": card.trigger,
         "licence": card.licence,
     }
-    content = save({key: tensor.contiguous() for key, tensor in tensors.items()}, metadata)
-    replace_file(path, lambda file: file.write(content) and None)
+    write_adapter(tensors, config, facts, path)
     described = json.dumps(asdict(card), indent=1, ensure_ascii=False).encode()
     replace_file(path.with_suffix(".json"), lambda file: file.write(described) and None)
     page = card_page(card, path.name).encode()
     replace_file(path.with_suffix(".md"), lambda file: file.write(page) and None)
+
+
+def write_adapter(
+    tensors: Mapping[str, Tensor], config: Mapping[str, object], facts: Mapping[str, str], path: Path
+) -> None:
+    """Write the published adapter file; ``facts`` stand beside ``lora_config`` in its metadata. Raises DiskFull."""
+    content = save(
+        {key: tensor.contiguous() for key, tensor in tensors.items()}, {"lora_config": json.dumps(config), **facts}
+    )
+    replace_file(path, lambda file: file.write(content) and None)
 
 
 def card_page(card: Card, file_name: str) -> str:

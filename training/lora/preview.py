@@ -5,6 +5,8 @@ Knows no optimiser. They go the way of every generated clip, through ``generatio
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,11 @@ from sa3_daw.generation.events import AudioChunk
 from sa3_daw.generation.model import LoadedModel
 from sa3_daw.generation.run import run
 from sa3_daw.job import Job, TempoPoint
+from sa3_training.evaluation.probes import adapted
+from sa3_training.flow.denoiser import Denoiser
 from sa3_training.loop import Numbers
+from sa3_training.lora.adapt import AdapterRecipe, adapter_tensors
+from sa3_training.lora.pack import write_adapter
 from sa3_training.progress import Reporter
 
 SECONDS = 6.0
@@ -45,11 +51,29 @@ def generate(
         return np.concatenate([event.samples for event in run(job, model) if isinstance(event, AudioChunk)], axis=1)
 
 
+Wear = Callable[[], AbstractContextManager[None]]
+"""Puts the pack as it is now on the previewing model, for one ``with`` block."""
+
+
+def worn_copy(model: LoadedModel, denoiser: Denoiser, recipe: AdapterRecipe, folder: Path) -> Wear:
+    """Return how a model of its own wears the pack that is trained elsewhere, on a GPU: as a file, like any job."""
+
+    @contextmanager
+    def wear() -> Iterator[None]:
+        path = folder / "pack-so-far.safetensors"
+        write_adapter(adapter_tensors(denoiser), recipe.config(), {"base_model": model.spec.name}, path)
+        with adapted(model, path):
+            yield
+
+    return wear
+
+
 class Preview:
     """Writes ``previews/step-000100-1.wav`` and so on."""
 
-    def __init__(self, model: LoadedModel, prompts: tuple[str, ...], out: Path, report: Reporter) -> None:
+    def __init__(self, model: LoadedModel, wear: Wear, prompts: tuple[str, ...], out: Path, report: Reporter) -> None:
         self._model = model
+        self._wear = wear
         self._prompts = prompts
         self._folder = out / "previews"
         self._report = report
@@ -60,7 +84,8 @@ class Preview:
         for number, prompt in enumerate(self._prompts, start=1):
             path = self._folder / f"step-{step:06d}-{number}.wav"
             try:
-                audio = generate(self._model, prompt, seed=number)
+                with self._wear():
+                    audio = generate(self._model, prompt, seed=number)
             except EngineError as error:
                 self._report.say(f"{path.name}: {error}")
                 continue

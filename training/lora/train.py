@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +18,7 @@ from sa3_daw.config import load_config
 from sa3_daw.errors import invalid
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.models.specs import ModelSpec
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import replace_file, require_disk
 from sa3_training.data.crops import Crops, on_device, told
 from sa3_training.data.describe import describe
 from sa3_training.data.folder import Scan, scan
@@ -28,11 +30,15 @@ from sa3_training.lora import budget
 from sa3_training.lora.adapt import AdapterRecipe, adapter_tensors, attach, recompute_blocks
 from sa3_training.lora.held_out import HeldOut, split
 from sa3_training.lora.pack import Card, write_pack
-from sa3_training.lora.preview import Preview
+from sa3_training.lora.preview import Preview, Wear, worn_copy
 from sa3_training.progress import Reporter
 from sa3_training.world import World
 
 MAY_CHANGE_ON_RESUME = ("num_steps", "minutes", "preview_every", "author", "licence", "tensorboard", "prompts", "data")
+
+CHECKPOINT_BYTES = 26
+"""Of each learned number: two checkpoints of itself and two moments in float32, while one replaces the other, and the
+pack in float16."""
 
 LOOKS = 20
 """How often the held-out error is measured over the whole run."""
@@ -73,9 +79,12 @@ def train_pack(recipe: PackRecipe, world: World) -> Path:
     directory, name = model_folder(recipe.model)
     spec = ModelSpec.from_directory(directory, name)
     recipe = suited(recipe, spec)
-    remember(recipe)
+    if world.is_first:
+        remember(recipe)
+    world.wait()
+    first = world.is_first
     with Reporter(
-        recipe.out, recipe.name, bar=world.is_first, tensorboard=recipe.tensorboard and world.is_first
+        recipe.out, recipe.name, bar=first, tensorboard=recipe.tensorboard and first, quiet=not first
     ) as report:
         found = scan(recipe.data)
         tell_scan(found, report)
@@ -156,16 +165,22 @@ def _train(
     recipe: PackRecipe, world: World, model: LoadedModel, crops: Crops, found: Scan, report: Reporter, recompute: bool
 ) -> Path:
     denoiser = Denoiser(model.dit, model.conditioner)
+    wear: Wear = nullcontext
     if world.device.type == "cuda":
+        # Clips are generated on the CPU in float32, so what previews needs its own weights.
+        denoiser = copy.deepcopy(denoiser)
         denoiser.dit.to(torch.bfloat16)
+        wear = worn_copy(model, denoiser, recipe.adapter, recipe.out)
     denoiser.to(world.device)
     attach(denoiser, recipe.adapter, recipe.seed)
+    learned = sum(parameter.numel() for parameter in denoiser.parameters() if parameter.requires_grad)
+    require_disk(recipe.out, CHECKPOINT_BYTES * learned, "checkpoints and the pack")
     if recompute:
         recompute_blocks(denoiser)
     frame_rate = model.spec.sample_rate / model.spec.samples_per_frame
     trained, kept = split(crops.items, recipe.seed)
     watch = HeldOut(denoiser, crops.only(kept), frame_rate, recipe.out / "held_out.json", report, world)
-    preview = Preview(model, prompts(recipe, trained), recipe.out, report)
+    preview = Preview(model, wear, prompts(recipe, trained), recipe.out, report)
     stage = pack_stage(denoiser, crops.only(trained), frame_rate, recipe, world)
     loop = loop_recipe(recipe)
     looks = [Every(max(1, recipe.num_steps // LOOKS), watch.look)]
