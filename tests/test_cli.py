@@ -63,7 +63,7 @@ def test_json_lines_tell_every_event_and_end_with_the_file(sa3_daw: Command, tmp
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     names = [event["event"] for event in events]
-    assert names[0] == "accepted"
+    assert names[:2] == ["submitted", "accepted"]
     assert names[-2:] == ["finished", "written"]
     assert {"progress", "audio"} <= set(names)
     assert sum(event["num_samples"] for event in events if event["event"] == "audio") == 50_001

@@ -15,7 +15,7 @@ from sa3_daw.cli import main
 from sa3_daw.cli.parser import build_parser
 from sa3_daw.cli.request import job_from
 from sa3_daw.errors import InvalidField
-from sa3_daw.job import Job, TempoPoint
+from sa3_daw.job import AdapterUse, Job, TempoPoint
 
 
 def job(*words: str) -> Job:
@@ -29,6 +29,39 @@ def test_defaults_are_four_four_at_120_and_the_models_own_values() -> None:
     assert job("--seconds", "2") == expected
     assert job("--samples", "88200") == expected
     assert job("--samples", "88200", "--seed", "3") == replace(expected, seed=3)
+
+
+def test_every_option_reaches_the_job() -> None:
+    words = (
+        "--samples 100 --negative-prompt vocals --steps 5 --sampler euler --guidance 2.5 --apg 0.5 --headroom 3 --loop "
+        "--variations 3 --best-of 2 --draft --loudness -14.5 --warp --priority audible --durable "
+        "--model other --seed 9 --adapter warmth:0.5:0.25-1:-to_q --adapter dust --rate 48000"
+    )
+    assert job(*words.split()) == Job(
+        job_id="id",
+        prompt="drums",
+        num_samples=100,
+        sample_rate=48_000,
+        seed=9,
+        tempo_map=(TempoPoint(0.0, 120.0),),
+        model="other",
+        negative_prompt="vocals",
+        steps=5,
+        guidance_scale=2.5,
+        apg_scale=0.5,
+        sampler="euler",
+        headroom_seconds=3.0,
+        loop=True,
+        num_variations=3,
+        best_of=2,
+        draft=True,
+        loudness_lufs=-14.5,
+        warp=True,
+        adapters=(AdapterUse("warmth", 0.5, 0.25, 1.0, "-to_q"), AdapterUse("dust")),
+        priority="audible",
+        durable=True,
+    )
+    assert job("--samples", "1", "--ending").headroom_seconds == 0.0
 
 
 def test_seven_eight_at_127_5_bpm_from_bar_two() -> None:

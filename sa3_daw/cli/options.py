@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,7 +143,3 @@ def add_making(command: Parser, *, from_file: bool) -> None:
     add_rolls(command)
     add_queue(command)
     add_outcome(command)
-
-
-def formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30)

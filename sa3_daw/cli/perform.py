@@ -27,6 +27,7 @@ def perform(client: Client, job: Job, output: Path, report: Report) -> list[Writ
     Raises the job's error, or KeyboardInterrupt after Ctrl-C when the daemon has confirmed the cancellation; then
     nothing is left under any name.
     """
+    report.submitted(job)
     listener = Listener(job, output, report)
     try:
         result = client.generate(job, listener)

@@ -68,14 +68,12 @@ def sample_of(number: str, unit: str, clip: Clip) -> int:
     """Return the sample of a place, from the clip's start."""
     whole, _, divisor = number.partition("/")
     value = Fraction(whole) / int(divisor or 1)
-    if unit.startswith("bar"):
-        return clip.tempo.sample_at(ppq_after_bars(clip.tempo, clip.start_ppq(), value), clip.sample_rate) - (
-            clip.start_sample
-        )
-    if unit.startswith("beat"):
-        ppq = ppq_after_beats(clip.tempo, clip.start_ppq(), value)
-        return clip.tempo.sample_at(ppq, clip.sample_rate) - clip.start_sample
-    return round_half_up(value * clip.sample_rate) if unit == "s" else round_half_up(value)
+    if unit == "s":
+        return round_half_up(value * clip.sample_rate)
+    if not unit:
+        return round_half_up(value)
+    later = ppq_after_bars if unit.startswith("bar") else ppq_after_beats
+    return clip.tempo.sample_at(later(clip.tempo, clip.start_ppq(), value), clip.sample_rate) - clip.start_sample
 
 
 def ppq_after_bars(tempo: TempoMap, ppq: Fraction, num_bars: Fraction) -> Fraction:

@@ -43,6 +43,8 @@ class Report(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def submitted(self, job: Job) -> None: ...
+
     def event(self, event: JobEvent) -> None: ...
 
     def drafted(self, path: Path, seconds: float) -> None: ...
@@ -68,6 +70,7 @@ class TerminalReport:
         )
         self._tasks: dict[str, TaskID] = {}
         self._is_first = True
+        self._num_samples: int | None = None
 
     def __enter__(self) -> TerminalReport:
         self._bars.start()
@@ -82,6 +85,9 @@ class TerminalReport:
     def note(self, text: str) -> None:
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def submitted(self, job: Job) -> None:
+        self._num_samples = job.num_samples
+
     def event(self, event: JobEvent) -> None:
         if isinstance(event, Accepted) and event.chained:
             self.note("longer than the model makes in one piece: made of several windows, each continuing the last")
@@ -89,7 +95,7 @@ class TerminalReport:
             self._show(event.stage, event.step, event.num_steps if event.num_steps > 1 else None)
         elif isinstance(event, AudioChunk):
             stage = "draft" if event.draft else f"take {event.variation + 1}" if event.variation else "decoding"
-            self._show(stage, event.start_sample + event.samples.shape[1], None)
+            self._show(stage, event.start_sample + event.samples.shape[1], self._num_samples)
         elif isinstance(event, Take) and event.problem:
             self.note(f"sa3-daw: {event.problem}")
         elif isinstance(event, Cancelled):
@@ -137,6 +143,9 @@ class JsonReport:
 
     def note(self, text: str) -> None:
         self._line("note", text=text)
+
+    def submitted(self, job: Job) -> None:
+        self._line("submitted", job_id=job.job_id, num_samples=job.num_samples, sample_rate=job.sample_rate)
 
     def event(self, event: JobEvent) -> None:
         if isinstance(event, AudioChunk):

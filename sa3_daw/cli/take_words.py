@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
         "takes",
         "what was made: list, search, star, tag, export, make again",
         later("sa3_daw.cli.takes", "list_takes"),
-        "Every take is stored with its recipe when it is made. ID is a take's id, or `last`. Without a word, list them.",
+        "Every take is stored with its recipe when it is made. ID is a take's id, or `last`. Without a word, list.",
     )
     takes.set_defaults(tag="", starred=False, limit=20, before="", json=False)
     words = takes.add_subparsers(metavar="WHAT", parser_class=Parser)

@@ -147,6 +147,7 @@ def rerender(arguments: argparse.Namespace) -> int:
     with report, Client.connect() as client:
         take, recipe = client.get_take(take_id(client, arguments.id))
         job = replace(job_of_take(recipe, take.made), job_id=new_job_id(), durable=False)
+        report.submitted(job)
         try:
             result = client.generate(job, report.event)
         except JobCancelled:
