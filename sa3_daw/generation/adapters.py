@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from sa3_daw.adapter_files import AdapterEntry, find_adapter
@@ -60,7 +59,6 @@ class AdapterRack:
 
     def __init__(self, roots: Mapping[str, nn.Module], model_name: str, adapters_dir: Path | None) -> None:
         """``roots`` as AdaptableLayers takes them. Without ``adapters_dir`` every adapter is refused."""
-        self._roots = roots
         self._layers = AdaptableLayers(roots)
         self._model_name = model_name
         self._adapters_dir = adapters_dir
@@ -96,7 +94,7 @@ class AdapterRack:
         status = entry.tensors_path.stat()
         key = (entry.path, status.st_mtime_ns, status.st_size)
         if key not in self._adapters:
-            adapter = read_adapter(entry).to(self._device())
+            adapter = read_adapter(entry)
             if faults := self._layers.faults(adapter):
                 made_for = f", which was made for {entry.base_model!r}," if entry.base_model else ""
                 raise CheckpointMismatch(
@@ -109,12 +107,8 @@ class AdapterRack:
                 self._adapters.clear()
                 self._layers.forget_adapters()
                 self._last = None
-            self._adapters[key] = adapter
+            self._adapters[key] = self._layers.beside(adapter)
         return self._adapters[key]
-
-    def _device(self) -> torch.device:
-        """Return where the model is by now: it is moved and converted after it was loaded."""
-        return next(parameter.device for root in self._roots.values() for parameter in root.parameters())
 
     def _stack(self, uses: list[Use]) -> AdapterStack:
         if self._last is None or self._last[0] != uses:

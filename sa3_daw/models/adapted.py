@@ -7,7 +7,8 @@ never touched, whatever their precision, and taking off puts the same modules ba
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 
 from torch import Tensor, nn
@@ -115,6 +116,16 @@ class AdaptableLayers:
                 if shapes[name] != wanted[name]
             ]
         return found
+
+    def beside(self, adapter: Adapter) -> Adapter:
+        """Return an adapter without faults, its parameters on the devices that its layers are on by now."""
+        layers = {}
+        for path, parameters in adapter.layers.items():
+            place = self.place(path)
+            assert place is not None, path
+            device = next(chain(place.layer.parameters(), place.layer.buffers())).device
+            layers[path] = {name: value.to(device) for name, value in parameters.items()}
+        return replace(adapter, layers=layers)
 
     def forget_adapters(self) -> None:
         """Drop what was computed together with adapters; facts about the weights alone stay."""

@@ -40,8 +40,8 @@ class Adapter:
         layers: dict[str, Parameters] = {}
         for key, tensor in tensors.items():
             path, name = split_key(key, str(entry.path))
-            flat = tensor.float().flatten() if "magnitude" in name else tensor.float().flatten(1)
-            layers.setdefault(path, {})[name] = flat
+            value = tensor.to(torch.float32, copy=True)  # an adapter's file may be replaced while it is in use
+            layers.setdefault(path, {})[name] = value.flatten() if "magnitude" in name else value.flatten(1)
         return cls(entry.kind, entry.rank, entry.alpha, layers)
 
     def parameter_names(self) -> set[str]:
@@ -54,13 +54,6 @@ class Adapter:
                 return factors | {"magnitude_r", "magnitude_c"}
             case _:
                 return factors | {"magnitude"}
-
-    def to(self, device: torch.device) -> Adapter:
-        """Return the adapter with its parameters on a device."""
-        layers = {
-            path: {name: value.to(device) for name, value in layer.items()} for path, layer in self.layers.items()
-        }
-        return replace(self, layers=layers)
 
 
 @dataclass(frozen=True)
