@@ -40,7 +40,7 @@ CI_FACTOR = 10
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(tmp_path_factory.mktemp("daemon") / "run") as running:
+    with RunningDaemon(tmp_path_factory.mktemp("daemon") / "run", SA3_MAX_QUEUED_JOBS="100") as running:
         running.engine_pid()
         yield running
 
