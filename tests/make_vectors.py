@@ -49,7 +49,7 @@ JOB = Job(
 )
 LIMITS = msg.Limits((44100, 48000), 4096, 200, 30.0, 2000, 1024, 64, 1 << 20, 3600, 64, 64, 16, 1 << 20, 500, 32, 64)
 MODEL = msg.ModelInfo("nano", 44100, 2116800, 12, 3.0, "euler", ("euler", "rk4"), 0.0, "fp32")
-RESIDENT = msg.ResidentModel("nano", "cpu", "fp32", 27262976)
+RESIDENT = msg.ResidentModel("nano", "cpu", "fp32", 27262976, "as configured")
 ENGINE = msg.EngineStatus("busy", 4243, 1, 314572800, (RESIDENT,))
 RUNNING = msg.JobStatus("a1", "running", 0, "nano", 361412, 48000, "sampling", 3, 8, "audible", True, 1.25)
 STORE = msg.StoreStatus(12, 34603008, 20971520000)

@@ -387,12 +387,13 @@ class CollectGarbageReply:
 
 @dataclass(frozen=True)
 class ResidentModel:
-    """A model in memory; ``num_bytes`` are its weights'."""
+    """A model in memory; ``num_bytes`` are its weights', ``precision_reason`` says why it runs as it does."""
 
     name: str
     device: str
     precision: str
     num_bytes: int
+    precision_reason: str = ""
 
 
 @dataclass(frozen=True)
