@@ -133,6 +133,8 @@ def test_an_existing_file_is_written_over_only_by_force(home: Path, capsys: pyte
     assert out.read_bytes() == b"mine"
     assert main([*words, "--force"]) == 0
     assert read_wav(out)[0].shape == (2, 22_050)
+    assert main([*words[:-1], str(home / "lossy.mp3")]) == 2
+    assert ".wav" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

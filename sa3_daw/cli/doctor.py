@@ -24,8 +24,10 @@ from sa3_daw.catalogue import find_model, model_folders
 from sa3_daw.cli.overview import megabytes
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.errors import DaemonUnreachable, Sa3Error
+from sa3_daw.models.specs import is_autoencoder, read_config
 from sa3_daw.protocol.endpoints import CONNECTION_FILE, DAEMON_LOG, ENGINE_LOG, MAX_IPC_PATH_BYTES, read_connection
 from sa3_daw.protocol.version import PROTOCOL_VERSION
+from sa3_daw.published import PUBLISHED
 from sa3_daw.tensor_files import TensorFile
 
 GOOD, NOTE, BROKEN = "good", "note", "broken"
@@ -84,12 +86,7 @@ def findings() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     mend = f"{sys.executable} -m pip install -e . (in the checkout), or ./sa3, which makes its own environment"
-    missing = []
-    for name in PACKAGES:
-        try:
-            version(name)
-        except PackageNotFoundError:
-            missing.append(name)
+    missing = [name for name in PACKAGES if not is_installed(name)]
     python = f"sa3-daw {__version__}, Python {sys.version.split()[0]}"
     if missing:
         yield Finding(BROKEN, f"{python}: {', '.join(missing)} not installed", mend)
@@ -184,21 +181,32 @@ def disk(config: DaemonConfig) -> Iterator[Finding]:
 
 
 def models(config: DaemonConfig) -> Iterator[Finding]:
-    for name, directory in model_folders(config).items():
+    found = model_folders(config)
+    for name, directory in found.items():
         try:
-            find_model(name, config)
+            if not is_autoencoder(read_config(directory, name)):
+                find_model(name, config)
             files = sorted(directory.glob("model*.safetensors"))
             num_bytes = sum(TensorFile.open(path).path.stat().st_size for path in files)
         except (Sa3Error, OSError) as error:
             words = error.message if isinstance(error, Sa3Error) else str(error)
-            yield Finding(
-                BROKEN, f"model {name}: {words}", f"sa3-daw models verify {name}; sa3-daw models pull fetches anew"
-            )
+            mend = f"sa3-daw models verify {name} tells more; sa3-daw models pull {name} fetches it anew"
+            yield Finding(BROKEN, f"model {name}: {words}", mend)
             continue
         if num_bytes:
             yield Finding(GOOD, f"model {name}: {len(files)} files, {megabytes(num_bytes)}")
         else:
             yield Finding(BROKEN, f"model {name}: no model.safetensors in {directory}", f"sa3-daw models pull {name}")
+    if set(found) & set(PUBLISHED) and not is_installed("transformers"):
+        yield Finding(BROKEN, "published models need transformers", f"{sys.executable} -m pip install transformers")
+
+
+def is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def daemon(config: DaemonConfig) -> Iterator[Finding]:

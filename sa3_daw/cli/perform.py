@@ -20,6 +20,8 @@ from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted
 from sa3_daw.take import TakeMade
 
+SUFFIXES = ("", ".wav", ".wave", ".bwf")
+
 
 def perform(client: Client, job: Job, output: Path, report: Report) -> list[Written]:
     """Run a job, check every take, write one file each.
@@ -137,6 +139,8 @@ def output_paths(output: Path, num_variations: int) -> list[Path]:
 def check_outputs(output: Path, num_variations: int, *, force: bool) -> None:
     """Find out, before anything is computed, what could not be written. Raises InvalidField."""
     check_writable(output)
+    if output.suffix.lower() not in SUFFIXES:
+        raise invalid("output", str(output), "a name ending in .wav: 32-bit float WAV is what is written")
     for path in output_paths(output, num_variations):
         check_writable(path)
         if path.exists() and not force:
