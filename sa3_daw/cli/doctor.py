@@ -233,7 +233,8 @@ def daemon(config: DaemonConfig) -> Iterator[Finding]:
         yield Finding(NOTE, said, "sa3-daw stop; the next job starts the new one")
     yield Finding(GOOD, f"the daemon answers: process {hello.pid}, engine {status.engine.state}")
     for model in status.engine.models:
-        yield Finding(GOOD, f"{model.name} is loaded on {model.device} in {model.precision}")
+        reason = f": {model.precision_reason}" if model.precision_reason else ""
+        yield Finding(GOOD, f"{model.name} is loaded on {model.device} in {model.precision}{reason}")
     if status.engine.num_deaths:
         yield Finding(NOTE, f"its engine has ended unasked {status.engine.num_deaths} times", logs)
     if status.store.problem:

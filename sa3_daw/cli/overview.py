@@ -95,7 +95,9 @@ def summary(reply: StatusReply) -> Table:
     deaths = f", ended unasked {engine.num_deaths} times" if engine.num_deaths else ""
     table.add_row("engine", f"{engine.state}{where}{deaths}")
     for model in engine.models:
-        table.add_row("model", f"{model.name} on {model.device} in {model.precision}, {megabytes(model.num_bytes)}")
+        reason = f" ({model.precision_reason})" if model.precision_reason else ""
+        where = f"{model.name} on {model.device} in {model.precision}{reason}"
+        table.add_row("model", f"{where}, {megabytes(model.num_bytes)}")
     ended = f"{reply.num_finished} finished, {reply.num_failed} failed, {reply.num_cancelled} cancelled"
     table.add_row("jobs", f"{len(reply.jobs)} live, {ended}")
     budget = f" of {megabytes(store.budget_bytes)}" if store.budget_bytes else ""
