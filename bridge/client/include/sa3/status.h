@@ -12,12 +12,13 @@ namespace sa3 {
 /// Seconds per stage, in the order in which they came.
 using NamedSeconds = std::vector<std::pair<std::string, double>>;
 
-/// A model in memory; `num_bytes` are its weights'.
+/// A model in memory; `num_bytes` are its weights', `precision_reason` says why it runs as it does.
 struct ResidentModel {
     std::string name;
     std::string device;
     std::string precision;
     std::int64_t num_bytes = 0;
+    std::string precision_reason;
 
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {
@@ -25,6 +26,7 @@ struct ResidentModel {
         visit.required("device", self.device);
         visit.required("precision", self.precision);
         visit.required("num_bytes", self.num_bytes);
+        visit.optional("precision_reason", self.precision_reason);
     }
 };
 
