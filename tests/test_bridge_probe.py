@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +23,10 @@ from sa3_daw.client import Client, new_job_id
 from sa3_daw.edits import inpaint
 from sa3_daw.job import Job, Region, TempoPoint
 from sa3_daw.music.timeline import TempoMap, round_half_up
+from sa3_daw.protocol.endpoints import read_connection
+from sa3_daw.protocol.version import PROTOCOL_VERSION
 from tests.bridge_build import build
-from tests.running_daemon import RunningDaemon, environment
+from tests.running_daemon import RunningDaemon, environment, is_running, wait_for
 
 NOTICE_SECONDS = 2.0
 
@@ -35,8 +39,6 @@ def probe() -> Path:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon with its real engine and the embedded model."""
-    import sys
-
     engine = f"{sys.executable} -u -m sa3_daw.engine.main"
     with RunningDaemon(tmp_path_factory.mktemp("run"), SA3_ENGINE_COMMAND=engine) as running:
         yield running
@@ -164,19 +166,52 @@ def test_failures_are_told_with_code_and_field(probe: Path, fake_daemon: Running
 
 
 def test_without_a_daemon_the_reason_is_told(probe: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(probe), "hello"],
-        env=environment(tmp_path / "none"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert done.returncode == 1 and told(done.stdout)[-1]["reason"] == "No daemon runs."
+    assert reason_told(probe, tmp_path / "none") == "No daemon runs."
 
 
 def test_hello_names_the_models(probe: Path, fake_daemon: RunningDaemon) -> None:
     assert "nano" in run_probe(probe, fake_daemon, "hello")[-1]["models"]
+
+
+def reason_told(probe: Path, runtime_dir: Path) -> str:
+    done = subprocess.run(
+        [str(probe), "hello"], env=environment(runtime_dir), capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    reason: str = told(done.stdout)[-1]["reason"]
+    return reason
+
+
+def test_connection_files_that_cannot_be_trusted_are_refused_in_words(probe: Path, tmp_path: Path) -> None:
+    file = tmp_path / "connection.json"
+    fields = {"protocol_version": PROTOCOL_VERSION, "daemon_version": "0", "pid": os.getpid(), "ipc": "", "tcp": ""}
+    fields |= {"server_key": "k", "client_public_key": "k", "client_secret_key": "k"}
+
+    def reason(content: str, mode: int = 0o600) -> str:
+        file.write_text(content, encoding="utf-8")
+        file.chmod(mode)
+        return reason_told(probe, tmp_path)
+
+    assert "others may read it" in reason(json.dumps(fields), 0o644)
+    assert "cannot be read" in reason("{")
+    assert "cannot be read" in reason(json.dumps({**fields, "pid": "x"}))
+    assert "has ended" in reason(json.dumps({**fields, "pid": 2**22 + 1}))
+    assert "protocol version 99" in reason(json.dumps({**fields, "protocol_version": 99}))
+    assert "connection to the daemon failed" in reason(json.dumps(fields))  # keys that are none
+
+
+def test_a_missing_daemon_is_started_and_outlives_its_starter(probe: Path, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "sa3-daw"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sa3_daw "$@"\n')
+    program.chmod(0o755)
+    variables = {**environment(tmp_path / "run"), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([str(probe), "start"], env=variables, capture_output=True, text=True, check=True, timeout=90)
+    assert told(done.stdout)[-1]["event"] == "hello"
+    with Client(read_connection(tmp_path / "run")) as client:
+        pid = client.hello().pid
+        client.shutdown()
+    wait_for("the daemon's end", lambda: not is_running(pid))
 
 
 class Watcher:

@@ -1,6 +1,7 @@
 // sa3-probe: one request to a daemon through the plugin's core, told as JSON lines. Knows no host.
 //
 //   sa3-probe hello                                   what the daemon is
+//   sa3-probe start                                   the same, after starting a daemon when none runs
 //   sa3-probe generate JOB.json OUT.f32               JOB.json: {"prompt":..., "num_samples":..., ...}; planar float32
 //   out sa3-probe inpaint JOB.json SOURCE.f32 OUT.f32     the source is uploaded first; JOB.json has the regions
 //   sa3-probe cancel JOB.json                         submits, cancels at the first progress or audio
@@ -233,7 +234,7 @@ int timeline() {
 }
 
 int usage() {
-    std::cerr << "usage: sa3-probe hello | generate JOB OUT | inpaint JOB SOURCE OUT | cancel JOB | takes | "
+    std::cerr << "usage: sa3-probe hello | start | generate JOB OUT | inpaint JOB SOURCE OUT | cancel JOB | takes | "
                  "fetch ADDRESS OUT | watch SECONDS | timeline\n";
     return 2;
 }
@@ -244,10 +245,11 @@ int run(const std::vector<std::string>& words) {
     if (verb == "timeline") return timeline();
     sa3::ClientOptions options;
     options.client_name = "sa3-probe";
+    options.start_daemon_when_missing = verb == "start";
     sa3::DaemonClient client(options);
     if (verb == "watch" && words.size() == 2) return watch(client, std::stod(words[1]));
     if (!connect(client)) return 1;
-    if (verb == "hello" && words.size() == 1) return hello(client);
+    if ((verb == "hello" || verb == "start") && words.size() == 1) return hello(client);
     if (verb == "takes" && words.size() == 1) return takes(client);
     if (verb == "fetch" && words.size() == 3) return fetch(client, words[1], words[2]);
     if (verb == "generate" && words.size() == 3) return run_job(client, read_job(words[1]), nullptr, words[2], false);
