@@ -142,6 +142,7 @@ struct TakePlayer::Voices {
     int fade_left = 0, fade_length = 1;
     Motion motion;
     std::uint32_t num_auditions_seen = 0;
+    bool fades_in = true;
     bool starved = false;
     bool was_sounding = false;
     SmoothGain dry, wet{0.0f, 0.0f, 0.0f};
@@ -168,7 +169,9 @@ struct TakePlayer::Voices {
         const bool mid_fade_old_is_louder = fade_left * 2 > fade_length;
         if (!mid_fade_old_is_louder || !fading.audio) fading = active;
         active = next;
+        // A clip's first sample is an onset: it is never softened, only what sounded before is.
         const bool starts_at_its_beginning = next.audio && next.position() <= 0.5 * next.loaded->step;
+        fades_in = !starts_at_its_beginning;
         if (is_silent && (!next.audio || starts_at_its_beginning)) {
             fading = {};
             fade_left = 0;
@@ -274,8 +277,9 @@ struct TakePlayer::Voices {
             for (int i = 0; i < num_fading; ++i) {
                 const auto at = static_cast<std::size_t>(i);
                 const float old_share = static_cast<float>(fade_left - i) / static_cast<float>(fade_length + 1);
-                left[at] += old_share * (old_left[at] - left[at]);
-                right[at] += old_share * (old_right[at] - right[at]);
+                const float taken = fades_in ? old_share : 0.0f;
+                left[at] += old_share * old_left[at] - taken * left[at];
+                right[at] += old_share * old_right[at] - taken * right[at];
             }
             fade_left -= num_fading;
             if (fade_left == 0) fading = {};
