@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,10 @@ def describe_adapter(path: Path) -> AdapterEntry:
     try:
         rank = int(config.get("rank") or _rank(shapes))
         alpha = float(config.get("alpha") or rank)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CheckpointMismatch(f"{path} has no usable rank or alpha: {error}", value=str(path)) from error
-    if rank < 1:
-        raise CheckpointMismatch(f"{path} has rank {rank}; allowed: 1 or more", value=str(path))
+    if rank < 1 or not isfinite(alpha):
+        raise CheckpointMismatch(f"{path} has rank {rank} and alpha {alpha}, which no adapter has", value=str(path))
     name = path.name.removesuffix(SUFFIX)
     return AdapterEntry(name, path, str(config.get("base_model") or ""), kind, rank, alpha, len(shapes))
 
@@ -136,7 +137,7 @@ def _peft_config(path: Path) -> dict[str, Any]:
         peft = json.loads(path.read_text("utf-8"))
         rank, alpha = int(peft["r"]), float(peft["lora_alpha"])
         used = [option for option in PEFT_UNBUILT if peft.get(option)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointMismatch(f"{path} is not a PEFT adapter config: {error}", value=str(path)) from error
     if peft.get("peft_type") != "LORA" or used or peft.get("bias", "none") != "none":
         raise Unsupported(f"{path} asks for {used or peft.get('peft_type')}; only plain PEFT LoRA and DoRA are read")
