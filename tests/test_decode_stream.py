@@ -7,7 +7,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sa3_daw.generation.decode_stream import chunk_plan, decode_range, decode_stream, decoder_context_frames
+from sa3_daw.generation.decode_stream import (
+    LARGEST_CHUNK_SECONDS,
+    chunk_plan,
+    decode_range,
+    decode_stream,
+    decoder_context_frames,
+)
 from tests.tiny import SAME_FORMS, seeded_same
 
 ROUNDING = 2e-6
@@ -64,3 +70,23 @@ def test_an_unaligned_start_is_refused() -> None:
     same = seeded_same(SAME_FORMS["same-s"])
     with pytest.raises(ValueError, match="multiples of 2"):
         decode_range(same, torch.zeros(1, 12, 8), 3, 8)
+
+
+def test_a_long_decode_holds_one_chunk_and_its_context_at_a_time() -> None:
+    same = seeded_same(SAME_FORMS["same-s"])
+    seen: list[int] = []
+    inner = same.decode
+
+    def watched(latents_BDT: torch.Tensor) -> torch.Tensor:
+        seen.append(latents_BDT.shape[-1])
+        return inner(latents_BDT)
+
+    same.decode = watched  # type: ignore[method-assign, assignment]
+    frames_per_second = 4
+    for seconds in (30, 380):
+        latents = torch.zeros(1, 12, frames_per_second * seconds)
+        rate = frames_per_second * same.spec.samples_per_frame
+        pieces = decode_stream(same, latents, latents.shape[-1], rate)
+        assert sum(piece.shape[-1] for piece in pieces) == latents.shape[-1] * same.spec.samples_per_frame
+    longest = int(LARGEST_CHUNK_SECONDS * frames_per_second)
+    assert max(seen) <= longest + sum(decoder_context_frames(same.spec)) + same.spec.frame_alignment

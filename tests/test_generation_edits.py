@@ -17,6 +17,7 @@ from sa3_daw.generation.run import run
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job, Region, Source, TempoPoint
 from tests.stored_sources import Audio, drain, kept, put
+from tests.tiny_published import write_tiny_model
 
 NANO = Path(sa3_daw.embedded.__file__).parent / "nano"
 RATE = 48000
@@ -200,3 +201,27 @@ def test_what_kept_samples_do_not_allow_is_refused(model: LoadedModel, store: So
         with pytest.raises(InvalidField) as refused:
             drain(run(replace(edit, **changes), model, store))
         assert refused.value.field == field
+
+
+def test_a_published_form_edits_and_chains_alike(tmp_path: Path) -> None:
+    """SAME-S frames in pairs, headroom instead of a lead, pingpong: nothing of the above is nano's alone."""
+    published = load_model(write_tiny_model(tmp_path / "model"), "own-music")
+    rate = published.spec.sample_rate
+    store, length = SourceStore(tmp_path), 9 * rate + 5
+    samples = (0.2 * np.random.default_rng(2).standard_normal((2, length))).astype(np.float32)
+    plain = job(sample_rate=rate, prompt="", guidance_scale=1.0)
+    region = Region(3 * rate + 7, 5 * rate)
+    for asked in (
+        edits.inpaint(plain, put(tmp_path, samples), length, [region]),
+        edits.continue_after(plain, put(tmp_path, samples), length, 2 * rate),
+        edits.continue_before(plain, put(tmp_path, samples), length, 2 * rate),
+        edits.loop(plain, put(tmp_path, samples), length),
+    ):
+        done = drain(run(asked, published, store))
+        first = asked.source.start_sample if asked.source else 0
+        whole = np.zeros((2, asked.num_samples), dtype=np.float32)
+        whole[:, first : first + length] = samples
+        assert np.array_equal(kept(done.audio[0], done.takes[0]), kept(whole, done.takes[0]))
+    short = replace(published, spec=replace(published.spec, max_num_samples=4 * rate))
+    chained = drain(run(replace(plain, num_samples=11 * rate + 3), short))
+    assert chained.audio[0].shape == (2, 11 * rate + 3) and chained.progress[2][0] == "windows"

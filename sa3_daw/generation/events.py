@@ -1,7 +1,7 @@
 """What one running job reports, in order. Knows no bytes.
 
-Progress at any time; then per variation its AudioChunks in time order (a draft's first, if any) and one TakeMade;
-at the very end one Finished. Variations follow one another.
+Progress at any time; then per variation its AudioChunks in time order and one TakeMade; at the very end one Finished.
+Variations follow one another; drafts of those that are computed together come before the first final chunk of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from sa3_daw.take import TakeMade
 
 @dataclass(frozen=True)
 class Progress:
-    """``step`` of ``num_steps`` of a stage is done. Stages in order: loading, conditioning, sampling, decoding."""
+    """``step`` of ``num_steps`` of a stage is done. Stages: loading, conditioning, windows, sampling.
+
+    ``windows`` is reported only of clips longer than the model: once before sampling, then after each window.
+    """
 
     stage: str
     step: int
@@ -27,7 +30,7 @@ class Progress:
 class AudioChunk:
     """Consecutive audio [2, n] float32 at the job's rate; ``start_sample`` counts from the clip's first sample.
 
-    A ``draft`` chunk belongs to a rough version of the same variation, which the final chunks replace from sample 0 on.
+    A ``draft`` chunk belongs to a rough version of the same variation, which the final chunks replace.
     """
 
     start_sample: int
