@@ -23,7 +23,7 @@ from sa3_training.world import World
 from tests.running_daemon import RunningDaemon, a_job, data_dir
 from tests.test_training_data import RATE, write
 
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 @pytest.fixture(scope="module")
