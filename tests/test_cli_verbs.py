@@ -107,6 +107,18 @@ def test_a_take_is_a_source(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert events[0]["event"] == "note" and events[-1]["event"] == "written"
 
 
+def test_a_clip_longer_than_nano_makes_in_one_piece_keeps_its_level_and_beat(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told of 40 s or more at once, nano fell apart: 10 dB louder, without a beat."""
+    words = ["generate", "--prompt", "drums", "--seconds", "40", "--steps", "4", "--seed", "1", "--json"]
+    assert main([*words, "-o", str(home / "long.wav")]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (made,) = [event["made"] for event in events if event["event"] == "take"]
+    assert events[1]["chained"]
+    assert made["rms_db"] < -15 and made["beats"]["confidence"] > 0.4
+
+
 def test_variations_become_numbered_files_and_drafts_go(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = home / "many" / "pad.wav"
     out.parent.mkdir()

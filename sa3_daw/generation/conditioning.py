@@ -29,9 +29,9 @@ class Text:
 
 @torch.inference_mode()
 def read_text(plan: EditPlan, model: LoadedModel, guidance: Guidance) -> Text:
-    """Encode prompt, negative prompt and the whole clip's duration."""
+    """Encode prompt, negative prompt and the clip's duration, at most the longest the model was made for."""
     job, max_tokens = plan.job, model.spec.conditioning.max_tokens
-    seconds = torch.tensor([plan.grid.num_samples / model.spec.sample_rate])
+    seconds = torch.tensor([min(plan.grid.num_samples, model.spec.max_num_samples) / model.spec.sample_rate])
     states, mask = model.text_encoder.encode([job.prompt], max_tokens)
     context, global_ = model.conditioner(states, mask, seconds)
     if guidance.scale == 1.0:
