@@ -33,7 +33,26 @@ MAY_USE_ZMQ = {
     "sa3_daw.daemon.server",
     "sa3_daw.engine.main",
 }
-WITHOUT_TORCH = {"sa3_daw", "cli", "client", "client_link", "daemon", "protocol", "catalogue", "music", "errors", "config", "job", "edits", "take", "blobs", "tensor_files", "adapter_files", "published", "hub"}
+WITHOUT_TORCH = {
+    "sa3_daw",
+    "cli",
+    "client",
+    "client_link",
+    "daemon",
+    "protocol",
+    "catalogue",
+    "music",
+    "errors",
+    "config",
+    "job",
+    "edits",
+    "take",
+    "blobs",
+    "tensor_files",
+    "adapter_files",
+    "published",
+    "hub",
+}
 MAY_READ_ENVIRONMENT = {"sa3_daw.config"}
 ONLY_IN_RENDER = {"pedalboard"}
 
