@@ -11,8 +11,3 @@ BYTES_PER_FRAME = 4 * NUM_CHANNELS
 def audio_path(data_dir: Path, audio: str) -> Path:
     """Return the file of the stereo audio whose bytes have the SHA-256 ``audio`` (64 hex digits)."""
     return data_dir / "audio" / audio[:2] / f"{audio}.f32"
-
-
-def latents_path(data_dir: Path, audio: str, model: str) -> Path:
-    """Return the file that keeps the latents which ``model`` made that audio from, if it was made here."""
-    return data_dir / "latents" / audio[:2] / f"{audio}.{model}.safetensors"

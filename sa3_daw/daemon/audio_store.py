@@ -44,7 +44,7 @@ class AudioStore:
         self._uploads: dict[tuple[Address, str], Upload] = {}
         self._num_files = 0
         self.num_bytes = 0
-        """What finished audio and its latents use on disk, as far as it was seen."""
+        """What finished audio uses on disk, as far as it was seen."""
 
     def open(self) -> None:
         """Clear away what an earlier daemon left half done, and measure the rest."""
@@ -52,14 +52,9 @@ class AudioStore:
         self.num_bytes = sum(size for _, size, _ in self.files())
 
     def files(self) -> Iterator[tuple[str, int, float]]:
-        """Yield address, bytes (with its latents') and time of last change of every stored audio."""
-        latents: dict[str, int] = {}
-        for entry in _entries(self._data_dir / "latents"):
-            address = entry.name.partition(".")[0]
-            latents[address] = latents.get(address, 0) + entry.stat().st_size
+        """Yield address, bytes and time of last change of every stored audio."""
         for entry in _entries(self._data_dir / "audio"):
-            address = entry.name.partition(".")[0]
-            yield address, entry.stat().st_size + latents.get(address, 0), entry.stat().st_mtime
+            yield entry.name.partition(".")[0], entry.stat().st_size, entry.stat().st_mtime
 
     def num_samples(self, audio: str) -> int:
         """Return the length of stored audio; 0 when it is not stored. Raises InvalidField on what is no address."""
@@ -134,16 +129,14 @@ class AudioStore:
         return address
 
     def remove(self, audio: str) -> int:
-        """Delete audio and its latents; return the bytes freed."""
-        latents = (self._data_dir / "latents" / audio[:2]).glob(f"{audio}.*")
-        freed = 0
-        for path in (self.path(audio), *latents):
-            try:
-                num_bytes = path.stat().st_size
-                path.unlink()
-                freed += num_bytes
-            except OSError as error:
-                log.warning("%s is not deleted: %s", path, error)
+        """Delete audio; return the bytes freed."""
+        path = self.path(audio)
+        try:
+            freed = path.stat().st_size
+            path.unlink()
+        except OSError as error:
+            log.warning("%s is not deleted: %s", path, error)
+            return 0
         self.num_bytes = max(0, self.num_bytes - freed)
         return freed
 

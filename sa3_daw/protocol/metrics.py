@@ -31,7 +31,7 @@ def prometheus_text(status: StatusReply) -> str:
         *_metric("memory_bytes", "gauge", "Resident memory.", memory),
         *_metric("model_bytes", "gauge", "Weights in memory.", models),
         *_metric("takes", "gauge", "Stored takes.", [({}, status.store.num_takes)]),
-        *_metric("store_bytes", "gauge", "Stored audio and latents.", [({}, status.store.num_bytes)]),
+        *_metric("store_bytes", "gauge", "Stored audio.", [({}, status.store.num_bytes)]),
         *_metric("store_healthy", "gauge", "0 while nothing can be stored.", [({}, not status.store.problem)]),
         *_histogram("stage_seconds", "Time of finished jobs in each stage.", status.stages),
     ]
