@@ -14,7 +14,7 @@ from torch import Tensor
 import sa3_daw.embedded
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_training import measures
-from sa3_training.evaluate_nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, Sampling, generate, tempi
+from sa3_training.evaluation.nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, Sampling, generate, tempi
 
 EMBEDDED = Path(next(iter(sa3_daw.embedded.__path__)))
 NANO = EMBEDDED / "nano"
