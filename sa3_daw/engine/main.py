@@ -224,12 +224,22 @@ def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:
     )
 
 
+def rest_between_regions() -> None:
+    """Let idle compute threads sleep instead of spin; OpenMP reads this when torch is loaded.
+
+    Spinning costs a busy neighbour (a DAW) more than half of its core, and us as much (docs/performance.md).
+    """
+    for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "20000"), ("KMP_BLOCKTIME", "0")):
+        os.putenv(name, value)
+
+
 def main() -> int:
     """Serve jobs with the models of this machine."""
     settings = read_settings()
     config = config_from_plain(settings["config"])
     set_up_logging(config.log_level)
     link = Link(settings)
+    rest_between_regions()
     # Here and not above: torch takes seconds, and engines that need none share this module.
     from sa3_daw.engine.residency import Residents
 

@@ -21,6 +21,7 @@ from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job
+from sa3_daw.models.precision import PrecisionChoice, choose_precision
 from sa3_daw.protocol.messages import ResidentModel
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Residents:
     def __init__(self, config: DaemonConfig) -> None:
         torch.set_num_threads(config.engine_threads)
         self._config = config
+        self._chosen: PrecisionChoice | None = None
         self._store = SourceStore(config.data_dir)
         self._residents: dict[str, Resident] = {}
 
@@ -87,14 +89,23 @@ class Residents:
         if found is None:
             entry = find_model(name, self._config)
             self._make_room(sum(path.stat().st_size for path in entry.directory.glob("*.safetensors")))
-            model = load_model(entry.directory, name, self._config.adapters_dir)
-            info = ResidentModel(name, "cpu", "fp32", num_weight_bytes(model))
+            choice = self._choice()
+            model = load_model(entry.directory, name, self._config.adapters_dir, choice)
+            info = ResidentModel(name, choice.device, choice.precision, num_weight_bytes(model), choice.reason)
             found = Resident(model, info, monotonic(), 0.0)
             self._make_room(info.num_bytes)  # In memory they may be wider than in their file.
             self._residents[name] = found
             log.info("model %r is loaded: %d bytes", name, info.num_bytes)
         found.used_at = monotonic()
         return found
+
+    def _choice(self) -> PrecisionChoice:
+        """Return how models run here, chosen before the first is loaded. Raises Unsupported, told to who wants it."""
+        if self._chosen is None:
+            config = self._config
+            self._chosen = choose_precision(config.precision, config.device, config.compile)
+            log.info("precision %s on %s: %s", self._chosen.precision, self._chosen.device, self._chosen.reason)
+        return self._chosen
 
     def _make_room(self, num_bytes: int) -> None:
         """Unload models until as many bytes fit the budget; those that are to be kept stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +15,13 @@ from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
+from sa3_daw.models.precision import PLAIN, PrecisionChoice, apply_precision, take_compilation_off
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.models.text_encoder import MiniLM
 from sa3_daw.published import mending_command
+
+log = logging.getLogger(__name__)
 
 EMBEDDED_TEXT_ENCODER = Path(__file__).parent.parent / "embedded" / "text_encoder"
 
@@ -46,19 +50,21 @@ class LoadedModel:
     adapters: AdapterRack
 
 
-def load_model(directory: Path, name: str, adapters_dir: Path | None = None) -> LoadedModel:
+def load_model(
+    directory: Path, name: str, adapters_dir: Path | None = None, choice: PrecisionChoice = PLAIN
+) -> LoadedModel:
     """Load a model folder in the published layout and self-test it; jobs may use the adapters of ``adapters_dir``.
 
     Raises CheckpointMissing, CheckpointMismatch or ModelError, each with the command that mends it, or Unsupported.
     """
     try:
-        return _load(directory, name, adapters_dir)
+        return _load(directory, name, adapters_dir, choice)
     except ModelError as error:
         message = f"{error.message}; run: {mending_command(name)}"
         raise type(error)(message, field="model", value=error.value or name) from error
 
 
-def _load(directory: Path, name: str, adapters_dir: Path | None) -> LoadedModel:
+def _load(directory: Path, name: str, adapters_dir: Path | None, choice: PrecisionChoice) -> LoadedModel:
     spec = ModelSpec.from_directory(directory, name)
     text_encoder = load_text_encoder(spec, directory)
     dit = build(lambda: DiT(spec.dit))
@@ -66,9 +72,17 @@ def _load(directory: Path, name: str, adapters_dir: Path | None) -> LoadedModel:
     same = build(lambda: Same(spec.same))
     modules = {DIT_PREFIX: dit, CONDITIONER_PREFIX: conditioner, SAME_PREFIX: same}
     load_strict(modules, read_tensors(directory), str(directory))
+    apply_precision(dit, same, choice)
     rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
     model = LoadedModel(spec, dit, conditioner, same, text_encoder, rack)
-    self_test(model)
+    try:
+        self_test(model)
+    except RuntimeError as error:
+        if not choice.compile:
+            raise
+        log.warning("model %r runs uncompiled, torch cannot compile here: %.300s", name, error)
+        take_compilation_off(dit, same)
+        self_test(model)
     return model
 
 

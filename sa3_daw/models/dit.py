@@ -166,33 +166,37 @@ class DiT(nn.Module):
 
     def prepare(self, conditioning: Conditioning) -> Prepared:
         """Compute everything that no step changes: context keys and values, local and global embeddings."""
+        device = self.transformer.memory_tokens.device
         context = conditioning.context
-        context = None if context is None else self.to_cond_embed(context)
+        context = None if context is None else self.to_cond_embed(context.to(device))
         blocks = []
         for block in self.transformer.blocks():
             keys_values = None if context is None else block.cross_attn.keys_values(context)
             local = conditioning.local
             if local is not None:
-                local = block.to_local_embed(local.transpose(1, 2))
+                local = block.to_local_embed(local.to(device).transpose(1, 2))
                 local = F.pad(local, (0, 0, self.spec.num_memory_tokens, 0))
             blocks.append(BlockInputs(keys_values, local))
-        return Prepared(self.to_global_embed(conditioning.global_), tuple(blocks))
+        return Prepared(self.to_global_embed(conditioning.global_.to(device)), tuple(blocks))
 
     def forward(self, x_BDT: Tensor, t_B: Tensor, prepared: Prepared, valid_BT: Tensor | None = None) -> Tensor:
         """Return the velocity, [B, D, T]. ``t_B`` stays float32 up to its Fourier features.
 
         ``valid_BT`` False marks padding: it is no key for anyone, so valid frames never depend on it.
+        The answer lies where ``x_BDT`` does, whatever device the weights are on.
         """
         spec, stack = self.spec, self.transformer
+        asked_from, device = x_BDT.device, stack.memory_tokens.device
+        x_BDT, t_B = x_BDT.to(device), t_B.to(device)
         features = fourier_features(t_B, spec.timestep_dim).to(x_BDT.dtype)
         modulation = stack.global_cond_embedder(prepared.global_BW + self.to_timestep_embed(features))
         x_BDT = x_BDT + self.preprocess_conv(x_BDT)
         tokens = stack.project_in(x_BDT.transpose(1, 2))
         memory = stack.memory_tokens.expand(tokens.shape[0], -1, -1)
         tokens = torch.cat((memory, tokens), dim=1)
-        valid_BN = None if valid_BT is None else F.pad(valid_BT, (spec.num_memory_tokens, 0), value=True)
+        valid_BN = None if valid_BT is None else F.pad(valid_BT.to(device), (spec.num_memory_tokens, 0), value=True)
         rope = rope_table(tokens.shape[1], max(spec.head_dim // 2, MIN_ROPE_DIM), tokens.device)
         for block, inputs in zip(stack.blocks(), prepared.blocks, strict=True):
             tokens = block(tokens, modulation, inputs, rope, valid_BN)
         v_BDT: Tensor = stack.project_out(tokens[:, spec.num_memory_tokens :]).transpose(1, 2)
-        return v_BDT + self.postprocess_conv(v_BDT)
+        return (v_BDT + self.postprocess_conv(v_BDT)).to(asked_from)

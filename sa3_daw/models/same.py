@@ -109,7 +109,10 @@ class Decoder(nn.Module):
 
 
 class Same(nn.Module):
-    """The whole autoencoder. Deterministic unless a noise source is given."""
+    """The whole autoencoder. Deterministic unless a noise source is given.
+
+    Answers lie where the input does, whatever device the weights are on.
+    """
 
     def __init__(self, spec: SameSpec) -> None:
         super().__init__()
@@ -120,10 +123,11 @@ class Same(nn.Module):
 
     def encode(self, audio_BCS: Tensor, noise: Noise | None = None) -> Tensor:
         """[B, 2, S] -> [B, D, T], T = ceil(S / R) rounded up to the spec's frame alignment."""
-        latents: Tensor = self.bottleneck.encode(self.encoder(audio_BCS, noise))
-        return latents
+        latents: Tensor = self.bottleneck.encode(self.encoder(audio_BCS.to(self.bottleneck.bias.device), noise))
+        return latents.to(audio_BCS.device)
 
     def decode(self, latents_BDT: Tensor, noise: Noise | None = None) -> Tensor:
         """[B, D, T] -> [B, 2, T*R]; noise is drawn for the bottleneck first, then for the query tokens."""
-        audio: Tensor = self.decoder(self.bottleneck.decode(latents_BDT, noise), noise)
-        return audio
+        moved_BDT = latents_BDT.to(self.bottleneck.bias.device)
+        audio: Tensor = self.decoder(self.bottleneck.decode(moved_BDT, noise), noise)
+        return audio.to(latents_BDT.device)
