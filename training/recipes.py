@@ -166,7 +166,7 @@ def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
     return {
         "model_type": "diffusion_cond_inpaint",
         "sample_rate": 44100,
-        "sample_size": 48 * 44100,
+        "sample_size": 32 * 44100,
         "audio_channels": 2,
         "model": {
             "pretransform": {
