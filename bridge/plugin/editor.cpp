@@ -130,11 +130,11 @@ void Content::paint(juce::Graphics& graphics) {
     graphics.setColour(status_colour_);
     graphics.fillEllipse(118.0f, 19.0f, 10.0f, 10.0f);
     graphics.setColour(c.text);
-    graphics.setFont(14.0f);
+    graphics.setFont(juce::Font(14.0f));
     const int right = start_daemon_.isVisible() ? start_daemon_.getX() : theme.getX();
     graphics.drawFittedText(status_, 136, 8, right - 144, 32, juce::Justification::centredLeft, 2, 0.8f);
     graphics.setColour(c.faint_text);
-    graphics.setFont(12.0f);
+    graphics.setFont(juce::Font(12.0f));
     graphics.drawText("Take gain", gain_.getX(), gain_.getY() - 15, 120, 15, juce::Justification::left);
     graphics.drawText("Dry / wet", dry_wet_.getX(), dry_wet_.getY() - 15, 120, 15, juce::Justification::left);
 }
@@ -161,7 +161,7 @@ void Content::resized() {
     mute_input_.setBounds(mixer.removeFromLeft(100));
     match_loudness_.setBounds(mixer.removeFromLeft(mixer.getWidth()));
 
-    recipe_.setBounds(area.removeFromTop(212));
+    recipe_.setBounds(area.removeFromTop(228));
     auto buttons = area.removeFromTop(32);
     generate_.setBounds(buttons.removeFromLeft(120));
     for (auto* button : {&repaint_, &continue_, &restyle_, &cancel_, &capture_}) {
@@ -175,8 +175,8 @@ void Content::resized() {
 }
 
 Editor::Editor(Processor& processor) : juce::AudioProcessorEditor(processor), processor_(processor), content_(processor) {
-    apply_theme();
     addAndMakeVisible(content_);
+    apply_theme();  // after the content is in: it takes its colours from here
     content_.theme.onClick = [this] {
         processor_.set_dark(!processor_.is_dark());
         apply_theme();

@@ -35,7 +35,7 @@ Parameters::Parameters(juce::AudioProcessor& processor)
     : is_on_(new juce::AudioParameterBool(id("on"), "Take on", true)),
       gain_db_(new juce::AudioParameterFloat(id("gain"), "Take gain", {kSilentDb, 12.0f, 0.1f}, 0.0f,
                                              juce::AudioParameterFloatAttributes().withLabel("dB"))),
-      dry_wet_(new juce::AudioParameterFloat(id("dry_wet"), "Dry/wet", {0.0f, 1.0f}, 0.5f)),
+      dry_wet_(new juce::AudioParameterFloat(id("dry_wet"), "Dry/wet", {0.0f, 1.0f, 0.01f}, 0.5f)),
       mute_input_(new juce::AudioParameterBool(id("mute_input"), "Mute input", false)),
       match_loudness_(new juce::AudioParameterBool(id("match_loudness"), "Equal loudness", true)),
       listen_(new juce::AudioParameterBool(id("listen"), "Listen", false)),

@@ -102,8 +102,9 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
     adapters_.onClick = [this] { pick_adapters(); };
     addAndMakeVisible(roll_);
     addAndMakeVisible(adapters_);
-    plan_.setFont(juce::Font(13.0f));
-    plan_.setMinimumHorizontalScale(0.6f);
+    plan_.setFont(juce::Font(12.0f));
+    plan_.setMinimumHorizontalScale(0.9f);
+    plan_.setBorderSize({});
     addAndMakeVisible(plan_);
     load(session_.recipe());
 }

@@ -1,0 +1,65 @@
+"""Builds the plugin and the test host once; starts daemons on the embedded model. Knows nothing of what is tested."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from plugin_host_tests.own_host import OwnHost
+from tests.bridge_build import PACKAGES, need
+from tests.running_daemon import RunningDaemon, environment
+
+BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
+BUILD = BRIDGE / "build" / "host-tests"
+JUCE = {"juce-modules-source": "/usr/lib/x86_64-linux-gnu/cmake/JUCE-7.0.5/JUCEConfig.cmake"}
+REAL_ENGINE = f"{sys.executable} -u -m sa3_daw.engine.main"
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Path:
+    """The VST3 bundle, built incrementally; the first time takes minutes."""
+    need(PACKAGES)
+    assert any(Path("/usr/lib").glob("*/cmake/JUCE-7.0.5/JUCEConfig.cmake")) or need(JUCE) is None
+    launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")]
+    commands = [
+        ["cmake", "--preset", "host-tests", *launchers],
+        ["cmake", "--build", "--preset", "host-tests", "--target", "sa3_plugin_VST3", "sa3_test_host"],
+    ]
+    for command in commands:
+        done = subprocess.run(command, cwd=BRIDGE, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
+    return next(BUILD.rglob("sa3-daw.vst3"))
+
+
+@pytest.fixture(scope="session")
+def host_program(plugin: Path) -> Path:
+    programs = (path for name in ("sa3-test-host", "sa3_test_host") for path in BUILD.rglob(name))
+    return next(path for path in programs if path.is_file() and os.access(path, os.X_OK))
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    with RunningDaemon(tmp_path_factory.mktemp("run"), SA3_ENGINE_COMMAND=REAL_ENGINE) as running:
+        yield running
+
+
+@pytest.fixture
+def open_host(host_program: Path, plugin: Path, tmp_path: Path) -> Iterator[Callable[[Path], OwnHost]]:
+    """Start the test host with the plugin loaded, for a runtime directory with or without a daemon."""
+    hosts: list[OwnHost] = []
+
+    def start(runtime_dir: Path) -> OwnHost:
+        variables = environment(runtime_dir) | {"HOME": str(tmp_path)}
+        hosts.append(OwnHost(host_program, variables, tmp_path))
+        hosts[-1].ask(op="load", path=str(plugin))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        host.close()

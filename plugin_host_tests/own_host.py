@@ -1,0 +1,103 @@
+"""Drives the test host of plugin_host_tests/host by its JSON commands. Knows no daemon."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.running_daemon import wait_for
+
+Samples = NDArray[np.float32]
+
+
+class OwnHost:
+    """One host process with one plugin."""
+
+    def __init__(self, program: Path, environment: dict[str, str], folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [str(program)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the host ended with {self.process.wait(10)} at {command}"
+        answer: dict[str, Any] = json.loads(line)
+        assert "error" not in answer, answer
+        return answer
+
+    def run(self, **command: Any) -> tuple[dict[str, Any], Samples]:
+        """Process blocks; return the measurements and the output [2, n]."""
+        file = self.folder / "out.f32"
+        answer = self.ask(op="run", out=str(file), **command)
+        return answer, np.fromfile(file, np.float32).reshape(2, -1)
+
+    def state(self) -> dict[str, Any]:
+        file = self.folder / "state"
+        self.ask(op="get_state", file=str(file))
+        state: dict[str, Any] = json_in(file.read_bytes())
+        return state
+
+    def set_state(self, content: bytes | dict[str, Any]) -> None:
+        """Give a state as the VST3 wrapper expects it: its component's part holds the plugin's own bytes."""
+        file = self.folder / "new-state"
+        file.write_bytes(wrapped(content if isinstance(content, bytes) else json.dumps(content).encode()))
+        self.ask(op="set_state", file=str(file))
+
+    def generate(self, num_takes: int = 1) -> dict[str, Any]:
+        """Raise the trigger and wait for the take to be whole; return the state."""
+        before = len(self.state()["takes"])
+        for value in (0, 1):
+            self.ask(op="parameter", name="Generate", value=value)
+            self.ask(op="run", samples=64)  # a VST3 host hands parameters over with the blocks
+
+        def is_whole() -> bool:
+            self.ask(op="sleep", ms=100)
+            return len(self.state()["takes"]) >= before + num_takes
+
+        wait_for("take", is_whole)
+        return self.state()
+
+    def close(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+
+BASE64 = ".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
+MAGIC = (0x21324356).to_bytes(4, "little")
+
+
+def wrapped(own: bytes) -> bytes:
+    """Return a plugin's own state as JUCE's VST3 hosting stores it: XML with the bytes in JUCE's base 64."""
+    bits = int.from_bytes(own, "little")
+    text = "".join(BASE64[bits >> 6 * i & 63] for i in range((len(own) * 8 + 5) // 6))
+    head = '<?xml version="1.0" encoding="UTF-8"?> '
+    xml = f"{head}<VST3PluginState><IComponent>{len(own)}.{text}</IComponent></VST3PluginState>"
+    content = xml.encode()
+    return MAGIC + len(content).to_bytes(4, "little") + content + b"\0"
+
+
+def unwrapped(stored: bytes) -> bytes:
+    """Return the plugin's own bytes, perhaps with the wrapper's after them."""
+    text = stored[8:].rstrip(b"\0").decode()
+    size, _, coded = text.split("<IComponent>")[1].split("</IComponent>")[0].partition(".")
+    bits = sum(BASE64.index(char) << 6 * i for i, char in enumerate(coded))
+    return (bits & (1 << 8 * int(size)) - 1).to_bytes(int(size), "little")
+
+
+def json_in(stored: bytes) -> Any:
+    return json.JSONDecoder().raw_decode(unwrapped(stored).decode("utf-8", "replace"))[0]
