@@ -100,6 +100,37 @@ def test_a_pointwise_convolution_is_adapted_like_a_matrix() -> None:
     torch.testing.assert_close(root["proj"](x), wanted)
 
 
+class Converted(nn.Module):
+    """A layer in another precision, as models/precision.py makes them: float32 in and out, told by dense_weight."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.bf16_weight, self.bias = nn.Parameter(plain.weight.detach().bfloat16()), plain.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.bfloat16(), self.bf16_weight).float() + self.bias
+
+    def dense_weight(self) -> Tensor:
+        return self.bf16_weight.float()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_converted_layer_is_adapted_like_a_plain_one(kind: str) -> None:
+    root = model()
+    x = torch.randn(3, COLUMNS).bfloat16().float()
+    plain = stack(root, Use(adapter(kind)))
+    plain.switch_to(0.5)
+    plain.put_on()
+    wanted = root["proj"](x)
+    plain.take_off()
+    root["proj"] = Converted(linear(root))
+    on = stack(root, Use(adapter(kind)))
+    on.switch_to(0.5)
+    on.put_on()
+    torch.testing.assert_close(root["proj"](x), wanted, atol=0.05, rtol=0.05)
+
+
 def test_an_interval_switches_the_weights_with_the_noise_level() -> None:
     root = model()
     before = linear(root).weight.detach().clone()
