@@ -220,7 +220,7 @@ def describe_made(made: TakeMade, *, with_changes: bool) -> list[str]:
         kept = "; every other sample is bit-identical, checked" if made.kept_sha256 else ""
         lines.append(f"changed {ranges}{kept}")
     if made.seam_db is not None:
-        lines.append(f"level steps by at most {made.seam_db:.1f} dB at the seams")
+        lines.append(f"level beside the seams differs by at most {made.seam_db:.1f} dB; a beat on a seam counts too")
     return lines
 
 
