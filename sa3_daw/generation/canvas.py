@@ -12,6 +12,7 @@ from torch import Tensor
 from sa3_daw.generation.decode_stream import decoder_context_frames
 from sa3_daw.generation.edit_plan import EditPlan, Window
 from sa3_daw.generation.encode_stream import context_frames, encode_stream
+from sa3_daw.generation.heard import Heard
 from sa3_daw.generation.work_source import WorkSource
 from sa3_daw.models.same import Same
 
@@ -19,10 +20,10 @@ from sa3_daw.models.same import Same
 class Canvas:
     """``latents_BDT`` on the plan's grid; ``known_T`` is True where a frame is kept or made."""
 
-    def __init__(self, plan: EditPlan, same: Same, batch: int, source: WorkSource | None) -> None:
+    def __init__(self, plan: EditPlan, same: Same, batch: int, source: WorkSource | None, heard: Heard) -> None:
         self.latents_BDT = torch.zeros(batch, plan.spec.dit.latent_dim, plan.grid.num_frames)
         self.known_T = torch.zeros(plan.grid.num_frames, dtype=torch.bool)
-        self._plan, self._same, self._source = plan, same, source
+        self._plan, self._same, self._source, self._heard = plan, same, source, heard
         self._to_make_T = torch.zeros_like(self.known_T)
         for window in plan.windows:
             for start, end in window.made:
@@ -60,7 +61,9 @@ class Canvas:
 
     def _hear(self, source: WorkSource, start: int, end: int) -> None:
         inside = slice(start, end)
-        encoded = encode_frames(self._plan, self._same, source, start, end)
+        encoded = self._heard.latents(
+            self._plan, start, end, lambda: encode_frames(self._plan, self._same, source, start, end)
+        )
         self.latents_BDT[..., inside] = torch.where(self.known_T[inside], self.latents_BDT[..., inside], encoded)
         self.known_T[inside] |= ~self._to_make_T[inside]
         self._heard_frames = end

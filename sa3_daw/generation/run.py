@@ -9,6 +9,7 @@ from sa3_daw.generation.conditioning import read_text
 from sa3_daw.generation.denoise import Sampling
 from sa3_daw.generation.edit_plan import EditPlan, plan_passes
 from sa3_daw.generation.events import Event, Finished, Progress, TakeMade
+from sa3_daw.generation.heard import Heard
 from sa3_daw.generation.model import LoadedModel
 from sa3_daw.generation.rolls import batches
 from sa3_daw.generation.source_store import SourceStore
@@ -40,7 +41,8 @@ def run(job: Job, model: LoadedModel, store: SourceStore | None = None) -> Itera
 
         groups = batches(job, plan.grid.num_frames, len(plan.windows))
         num_steps = total_steps(job, sampling, plan, joint_plan, len(groups))
-        studio = Studio(job, model, adapted, text, timings, num_steps)
+        heard = store.heard if store is not None else Heard()
+        studio = Studio(job, model, adapted, text, heard, timings, num_steps)
         reports: list[TakeMade] = []
         rolled: list[Take] = []
         for rolls in groups:

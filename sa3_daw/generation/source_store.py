@@ -5,7 +5,7 @@ Files lie where ``blobs.py`` says. They are memory-mapped, so an edit of a long 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS, audio_path
 from sa3_daw.errors import invalid
+from sa3_daw.generation.heard import Heard
 
 
 @dataclass(frozen=True)
 class SourceStore:
-    """Stored audio under one data folder."""
+    """Stored audio under one data folder, and what was heard of it."""
 
     data_dir: Path
+    heard: Heard = field(default_factory=Heard)
 
     def read_audio(self, audio: str) -> NDArray[np.float32]:
         """Return the stored audio [2, n], memory-mapped and read-only. Raises InvalidField when it is not there."""

@@ -20,6 +20,7 @@ from sa3_daw.generation.denoise import Sampling, denoise
 from sa3_daw.generation.edit_plan import EditPlan
 from sa3_daw.generation.events import AudioChunk, Event, Progress, TakeMade
 from sa3_daw.generation.gate import OutputGate, check_latents
+from sa3_daw.generation.heard import Heard
 from sa3_daw.generation.model import LoadedModel
 from sa3_daw.generation.noise import SeededNoise
 from sa3_daw.generation.rolls import Roll, beat_score
@@ -57,9 +58,10 @@ class Studio:
     """One job's model with its adapters on, text and progress."""
 
     def __init__(
-        self, job: Job, model: LoadedModel, adapted: Adapted, text: Text, timings: Timings, num_steps: int
+        self, job: Job, model: LoadedModel, adapted: Adapted, text: Text, heard: Heard, timings: Timings, num_steps: int
     ) -> None:
         self._job, self._model, self._adapted, self._text, self._timings = job, model, adapted, text, timings
+        self._heard = heard
         self._num_steps, self._steps_done = num_steps, 0
 
     def make(self, first: Pass, rolls: Sequence[Roll]) -> Generator[Event, None, list[Take]]:
@@ -101,7 +103,7 @@ class Studio:
     ) -> Generator[Event, None, Tensor]:
         """Sample every window of a pass and return the clip's latents; yields progress, drafts and chunks."""
         plan, sampling = way.plan, way.sampling
-        canvas = Canvas(plan, self._model.same, len(rolls), way.source)
+        canvas = Canvas(plan, self._model.same, len(rolls), way.source, self._heard)
         draft_index = math.ceil(DRAFT_SHARE * sampling.num_steps) - 1
         for number, window in enumerate(plan.windows):
             with self._timings.stage("conditioning"):
