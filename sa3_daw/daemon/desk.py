@@ -99,6 +99,11 @@ class Desk:
             self._refuse(client, frames, header, error)
         except OSError as error:
             self._refuse(client, frames, header, RequestError(f"the disk fails: {error}", field="data_dir"))
+        except Exception as error:
+            # A mistake of ours: it costs one message, not every client's session.
+            log.exception("a message could not be dealt with")
+            reason = f"{type(error).__name__}: {error}"
+            self._refuse(client, frames, header, Sa3Error(f"the daemon failed over this message: {reason:.200}"))
 
     def answer(self, client: Address, header: msg.Header, message: msg.Message, buffer: bytes | None = None) -> None:
         """Answer the request that ``header`` came with."""
