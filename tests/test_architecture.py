@@ -18,8 +18,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"music", "audio", "tensor_files", "adapter_files", "published", "hub"}),
     frozenset({"sampling", "models", "checkpoint"}),
     frozenset({"generation", "protocol", "catalogue"}),
-    frozenset({"engine", "daemon", "client", "client_link", "conformance", "verification"}),
-    frozenset({"render"}),
+    frozenset({"engine", "daemon", "client", "client_link", "recipe", "conformance", "verification"}),
+    frozenset({"render", "session"}),
     frozenset({"cli", "__main__"}),
 )
 """Rooms from the lowest floor up; a module may import its own room, its own floor and every floor below."""

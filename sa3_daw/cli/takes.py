@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sa3_daw.cli.overview import megabytes, takes_table
-from sa3_daw.cli.perform import cancelled_by_daemon, check_outputs, job_of_take, write_take
+from sa3_daw.cli.perform import cancelled_by_daemon, check_outputs
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import JsonReport, Report, TerminalReport, describe_length, describe_made
 from sa3_daw.cli.source import take_id
 from sa3_daw.cli.words import FAILURE
 from sa3_daw.client import Client, JobCancelled, audio_address, new_job_id
 from sa3_daw.errors import invalid
+from sa3_daw.recipe import job_of_take, write_take
 
 
 def list_takes(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from sa3_daw import edits
 from sa3_daw.cli.perform import check_outputs, perform
-from sa3_daw.cli.places import Clip, ppq_after_bars, read_region
 from sa3_daw.cli.play import play
 from sa3_daw.cli.report import JsonReport, Report, TerminalReport, Written
 from sa3_daw.cli.request import Given, checked, job_from, plain_job
@@ -17,6 +16,7 @@ from sa3_daw.cli.source import read_source
 from sa3_daw.client import Client, audio_address, new_job_id, random_seed
 from sa3_daw.errors import invalid
 from sa3_daw.job import Job
+from sa3_daw.music.places import Clip, ppq_after_bars, read_region
 from sa3_daw.music.timeline import TempoMap, round_half_up
 
 Edit = Callable[[Job, str, int], Job]

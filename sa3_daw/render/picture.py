@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,12 @@ class Plot:
 
 
 def draw_picture(
-    path: Path, samples_CS: NDArray[np.float32], sample_rate: int, tempo: TempoMap, start_sample: int, title: str
+    path: Path | BinaryIO,
+    samples_CS: NDArray[np.float32],
+    sample_rate: int,
+    tempo: TempoMap,
+    start_sample: int,
+    title: str,
 ) -> None:
     """Write a PNG of a clip that starts at ``start_sample`` on the timeline; ``title`` is its first line."""
     plot = Plot(samples_CS, sample_rate)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa3_daw.cli.places import Clip, ppq_after_beats, read_region
 from sa3_daw.errors import InvalidField
 from sa3_daw.job import Region, TempoPoint
+from sa3_daw.music.places import Clip, ppq_after_beats, read_region
 from sa3_daw.music.timeline import TempoMap
 
 CLIP = Clip(TempoMap.constant(120.0), 0, 480_000, 48_000)
