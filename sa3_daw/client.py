@@ -47,6 +47,7 @@ __all__ = [
     "TakeInfo",
     "TakeResult",
     "audio_address",
+    "collect",
     "new_job_id",
     "random_seed",
 ]
@@ -184,18 +185,8 @@ class Client:
         ``on_event`` is called with each event, in this thread. An exception in it cancels the job, and so does Ctrl-C,
         after which the events go on until the daemon has confirmed it. Raises the job's Sa3Error, or JobCancelled.
         """
-        clip = _Clip(job)
         with self.submit(job) as stream:
-            for event in _cancelled_by_ctrl_c(stream, on_event or _ignore):
-                if isinstance(event, AudioChunk):
-                    clip.add(event)
-                elif isinstance(event, Take):
-                    clip.complete(event)
-                elif isinstance(event, Cancelled):
-                    raise JobCancelled(job.job_id)
-                elif isinstance(event, Finished):
-                    return clip.result(event)
-        raise EngineError("the job's events ended without a result")
+            return collect(stream, on_event)
 
     def put_audio(self, samples_CS: NDArray[np.float32]) -> str:
         """Store stereo audio [2, n] as a source and return its address; what is there already is not sent."""
@@ -324,6 +315,21 @@ class JobStream:
     def _end(self) -> None:
         self._ended = True
         self._link.close_job(self.job.job_id)
+
+
+def collect(stream: JobStream, on_event: Callable[[JobEvent], None] | None = None) -> Result:
+    """Read a submitted job to its end, as ``Client.generate`` does; other streams may be open meanwhile."""
+    clip = _Clip(stream.job)
+    for event in _cancelled_by_ctrl_c(stream, on_event or _ignore):
+        if isinstance(event, AudioChunk):
+            clip.add(event)
+        elif isinstance(event, Take):
+            clip.complete(event)
+        elif isinstance(event, Cancelled):
+            raise JobCancelled(stream.job.job_id)
+        elif isinstance(event, Finished):
+            return clip.result(event)
+    raise EngineError("the job's events ended without a result")
 
 
 def _cancelled_by_ctrl_c(stream: JobStream, on_event: Callable[[JobEvent], None]) -> Iterator[JobEvent]:

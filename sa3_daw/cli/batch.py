@@ -1,0 +1,100 @@
+"""`sa3-daw batch`: a table of jobs into a folder, with progress, manifest and report. Knows no job's making."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sa3_daw.cli.perform import cancelled_by_daemon
+from sa3_daw.cli.request import checked
+from sa3_daw.cli.words import FAILURE
+from sa3_daw.client import Client, HelloReply, JobCancelled
+from sa3_daw.errors import invalid
+from sa3_daw.render.batch import Entry, Policy, run_batch
+from sa3_daw.render.batch_jobs import Item, read_items
+from sa3_daw.render.batch_report import write_report
+
+MAX_IN_FLIGHT = 64
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything, make everything, say what became of it."""
+    if not 1 <= arguments.in_flight <= MAX_IN_FLIGHT:
+        raise invalid("in-flight", arguments.in_flight, f"1 to {MAX_IN_FLIGHT}")
+    policy = Policy(arguments.in_flight, checked("retries", arguments.retries, 0), arguments.keep_going)
+    items = read_items(arguments.jobs)
+    with Client.connect() as client:
+        check_limits(arguments.jobs, client.hello(), items)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        with BatchProgress(len(items), as_json=arguments.json) as progress:
+            try:
+                entries = run_batch(client, items, arguments.output, policy, progress.entry)
+            except JobCancelled:
+                raise cancelled_by_daemon() from None
+    report = write_report(arguments.output, entries, len(items))
+    num_failed = sum("error" in entry for entry in entries)
+    num_left = len(items) - len(entries)
+    if arguments.json:
+        print(json.dumps({"event": "batch", "made": len(entries) - num_failed, "failed": num_failed, "left": num_left}))
+    else:
+        left = f", {num_left} not begun" if num_left else ""
+        print(f"{report}: {len(entries) - num_failed} of {len(items)} files, {num_failed} failed{left}")
+    return FAILURE if num_failed or num_left else 0
+
+
+def check_limits(path: Path, hello: HelloReply, items: list[Item]) -> None:
+    """Find out, before anything is made, what this daemon would refuse. Raises InvalidField."""
+    limits = hello.limits
+    known = sorted(model.name for model in hello.models)
+    rates = ", ".join(map(str, limits.sample_rates))
+    for item in items:
+        job, where = item.job, f"{path} line {item.line}:"
+        if job.model not in known:
+            raise invalid(f"{where} model", job.model, ", ".join(known))
+        if job.sample_rate not in limits.sample_rates:
+            raise invalid(f"{where} rate", job.sample_rate, rates)
+        if job.num_samples > limits.max_clip_seconds * job.sample_rate:
+            raise invalid(f"{where} length in samples", job.num_samples, f"at most {limits.max_clip_seconds} seconds")
+        if job.steps > limits.max_steps:
+            raise invalid(f"{where} steps", job.steps, f"0 to {limits.max_steps}")
+        if not 0 <= job.guidance_scale <= limits.max_guidance_scale:
+            raise invalid(f"{where} guidance_scale", job.guidance_scale, f"0 to {limits.max_guidance_scale:g}")
+        if len(job.prompt.encode()) > limits.max_prompt_bytes:
+            raise invalid(f"{where} prompt", job.prompt, f"at most {limits.max_prompt_bytes} bytes")
+
+
+class BatchProgress:
+    """A bar with the time that is left, on a terminal; or a JSON line per entry. Failures are said at once."""
+
+    def __init__(self, num_items: int, *, as_json: bool) -> None:
+        console = Console(stderr=True)
+        self._as_json = as_json
+        self._bars = Progress(
+            TextColumn("batch"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=as_json or not console.is_terminal,
+        )
+        self._task = self._bars.add_task("batch", total=num_items)
+
+    def __enter__(self) -> BatchProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def entry(self, entry: Entry, was_there: bool) -> None:
+        self._bars.advance(self._task)
+        if self._as_json:
+            print(json.dumps({"event": "entry", "was_there": was_there, **entry}), flush=True)
+        elif "error" in entry:
+            print(f"sa3-daw: line {entry['line']}, {entry['file']}: {entry['error']}", file=sys.stderr)

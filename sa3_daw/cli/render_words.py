@@ -1,0 +1,34 @@
+"""The grammar of the commands that render many jobs. Knows words, not what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sa3_daw.cli.words import add_command, later, whole_number
+
+if TYPE_CHECKING:
+    from sa3_daw.cli.words import Commands
+
+
+def add_to(commands: Commands) -> None:
+    add_batch(commands)
+
+
+def add_batch(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "batch",
+        "make the files of a whole table of jobs",
+        later("sa3_daw.cli.batch", "run"),
+        "Make one file per job of a table into a folder, with a manifest and a report. The table is checked whole "
+        "before anything runs. A run that was interrupted, even killed, goes on when it is started again.",
+    )
+    command.add_argument("jobs", type=Path, metavar="JOBS", help="a .csv or .jsonl file, see docs/render.md")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the files go")
+    command.add_argument(
+        "--in-flight", type=whole_number, default=4, metavar="N", help="jobs at the daemon at once (4)"
+    )
+    command.add_argument("--retries", type=whole_number, default=2, metavar="N", help="more attempts at a job (2)")
+    command.add_argument("--keep-going", action="store_true", help="go on with the rest when a job has failed")
+    command.add_argument("--json", action="store_true", help="one line of JSON per file, and one at the end")
