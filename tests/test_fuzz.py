@@ -7,17 +7,25 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.target import Target, corpus, frames_of, mutated, packed
+from tests.fuzz.target import Target, corpus, frames_of, models_in_memory, mutated, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_RUNS = 5000
 TARGET = Target()
 MESSAGES = corpus()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_disk() -> Iterator[None]:
+    with models_in_memory():
+        yield
 
 
 @settings(max_examples=300, deadline=None)

@@ -68,7 +68,7 @@ def guided(num_runs: int, seed: int, folder: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["sa3_daw", "tests.fuzz"]):
-        from tests.fuzz.target import corpus, mutated
+        from tests.fuzz.target import corpus, models_in_memory, mutated
     messages = corpus()
 
     def mutate(content: bytes, max_bytes: int, seed: int) -> bytes:
@@ -89,15 +89,17 @@ def guided(num_runs: int, seed: int, folder: Path) -> None:
     ]
     options += ["-rss_limit_mb=2048", f"-artifact_prefix={Path.cwd()}/", str(folder)]
     atheris.Setup([sys.argv[0], *options], Watch("atheris", num_runs), custom_mutator=mutate)
-    atheris.Fuzz()
+    with models_in_memory():
+        atheris.Fuzz()
 
 
 def unguided(num_runs: int, seed: int) -> None:
-    from tests.fuzz.target import corpus, mutated
+    from tests.fuzz.target import corpus, models_in_memory, mutated
 
     rng, messages, watch = random.Random(seed), corpus(), Watch("random mutation", num_runs)
-    for _ in range(num_runs):
-        watch(mutated(rng.choice(messages), rng, messages))
+    with models_in_memory():
+        for _ in range(num_runs):
+            watch(mutated(rng.choice(messages), rng, messages))
 
 
 def resident_bytes() -> int:
