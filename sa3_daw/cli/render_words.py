@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: Commands) -> None:
     add_batch(commands)
+    add_replay(commands)
 
 
 def add_batch(commands: Commands) -> None:
@@ -32,3 +33,16 @@ def add_batch(commands: Commands) -> None:
     command.add_argument("--retries", type=whole_number, default=2, metavar="N", help="more attempts at a job (2)")
     command.add_argument("--keep-going", action="store_true", help="go on with the rest when a job has failed")
     command.add_argument("--json", action="store_true", help="one line of JSON per file, and one at the end")
+
+
+def add_replay(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "replay",
+        "make the jobs of a request log again and compare",
+        later("sa3_daw.cli.replay", "run"),
+        "Make every job of a daemon's request log again and say whether each take is bit-identical to the stored one. "
+        "What is the same is not stored twice. Exit code 1 when a take differs or a job fails.",
+    )
+    command.add_argument("log", type=Path, metavar="LOG", help="a requests.jsonl, from log/ in the data folder")
+    command.add_argument("--json", action="store_true", help="one line of JSON per take")

@@ -1,0 +1,81 @@
+"""`sa3-daw replay`: a real daemon's own log made again and compared with its takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sa3_daw.errors import InvalidField
+from sa3_daw.render.replay import read_log
+from tests.running_daemon import PATIENCE_SECONDS, RunningDaemon, a_job, data_dir, environment
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """Run a daemon that has made two jobs, one of them with two variations."""
+    with RunningDaemon(tmp_path_factory.mktemp("replay") / "run") as running, running.client() as client:
+        client.generate(a_job("one"))
+        client.generate(replace(a_job("two"), num_variations=2, draft=True))
+        yield running
+
+
+def run(daemon: RunningDaemon, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sa3_daw", "replay", *map(str, words)]
+    env = environment(daemon.runtime_dir)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+
+
+def saved_log(daemon: RunningDaemon, path: Path) -> list[str]:
+    """Copy the log, which the replay itself goes on with; return its lines."""
+    text = (data_dir(daemon.runtime_dir) / "log" / "requests.jsonl").read_text()
+    path.write_text(text)
+    return text.splitlines()
+
+
+def test_every_logged_take_comes_back_bit_identical_and_is_not_kept_twice(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    saved_log(daemon, log)
+    with daemon.client() as client:
+        before = client.list_takes()
+        done = run(daemon, log, "--json")
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(line["variation"], line["identical"]) for line in lines] == [(0, True), (0, True), (1, True)]
+        assert {line["take_id"] for line in lines} == {take.take_id for take in before}
+        assert client.list_takes() == before
+        assert client.get_audio(before[0].audio).shape == (2, 8192)
+
+
+def test_a_take_that_differs_is_said_and_fails(daemon: RunningDaemon, tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    accepted = json.loads(saved_log(daemon, log)[0])
+    accepted["job"]["seed"] += 1
+    log.write_text(json.dumps(accepted) + "\n")
+    done = run(daemon, log)
+    assert done.returncode == 1 and "DIFFERENT from take" in done.stdout
+
+
+def test_a_job_that_fails_does_not_stop_the_rest(daemon: RunningDaemon, tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    accepted = json.loads(saved_log(daemon, log)[0])
+    failing = {**accepted, "job": {**accepted["job"], "job_id": "other", "prompt": "fail=bad_output"}}
+    log.write_text(json.dumps(failing) + "\n" + json.dumps(accepted) + '\n{"event": "acc')
+    done = run(daemon, log)
+    assert done.returncode == 1
+    assert "job other: failed: failed as asked" in done.stdout and "1 takes bit-identical" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", '{"event": "accepted", "job": 1}\n{"event": "ended"}\n'])
+def test_what_is_no_request_log_is_refused(tmp_path: Path, text: str) -> None:
+    log = tmp_path / "requests.jsonl"
+    log.write_text(text)
+    with pytest.raises(InvalidField):
+        read_log(log)
