@@ -1,8 +1,8 @@
-"""One table of ratios from one run: the plain path and the fast paths, with random weights of real sizes.
+"""One table of ratios from one run: our plain path, our fast paths and diffusers' DiT, with random weights.
 
-Run: python -m benchmarks.run cpu|gpu [--depth N] [--seconds S ...] [--rounds N] [--threads N] [--variants NAME ...]
-Rounds are interleaved and the best counts; on a processor in CPU-seconds, on a GPU in wall seconds.
-The table is printed and written to benchmarks/results/.
+Run: python -m benchmarks.run cpu [--depth N] [--seconds S ...] [--rounds N] [--precisions NAME ...]
+Rounds are interleaved, the best counts, in CPU-seconds at one thread; models have small-music's widths.
+The table is printed and written to benchmarks/results/. A quick run: --depth 4 --seconds 10 --rounds 1.
 """
 
 from __future__ import annotations
@@ -10,129 +10,109 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from time import perf_counter, process_time
 
 import torch
 from torch import Tensor
 
-from sa3_daw.models.conditioner import Conditioning
-from sa3_daw.models.dit import DiT
-from sa3_daw.models.precision import PrecisionChoice, apply_precision
-from sa3_daw.models.same import Same
-from sa3_daw.models.specs import DiTSpec, SameSpec, SameStageSpec
+from benchmarks.fresh import measure_loading
+from benchmarks.laps import NUM_STEPS, RIVAL, Course, Laps
+from benchmarks.sizes import SMALL_DIT, Sizes, random_models
 
 RESULTS = Path(__file__).parent / "results"
-SAMPLE_RATE, SAMPLES_PER_FRAME, HEADROOM_SECONDS = 44100, 4096, 6.0
-TOKENS = 257
-
-SMALL_DIT = DiTSpec(
-    latent_dim=256, width=1024, depth=20, num_heads=16, cond_dim=768, global_dim=768, local_dim=257,
-    timestep_dim=256, ff_mult=4.0, num_memory_tokens=64, differential=False,
-)  # fmt: skip
-SMALL_STAGE = SameStageSpec(
-    width=768, depth=6, head_dim=64, ff_mult=3, stride=16, chunk_patches=32, midpoint_shift=True,
-    window_frames=(0, 0), num_sinusoidal=0, mapping_kernel=1, token_noise=0.0, lapped=False,
-)  # fmt: skip
-SMALL_SAME = SameSpec(256, 2, 256, SMALL_STAGE, replace(SMALL_STAGE, mapping_kernel=3))
-
-VARIANTS = {"cpu": ("fp32", "w8a8", "bf16"), "gpu": ("fp32", "bf16")}
+RESIDENT_FRAMES = 64
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("device", choices=("cpu", "gpu"))
-    parser.add_argument("--depth", type=int, default=SMALL_DIT.depth, help="blocks of the DiT, to need less memory")
+    parser.add_argument("device", choices=("cpu",))
+    parser.add_argument("--depth", type=int, default=SMALL_DIT.depth, help="blocks of the DiT")
     parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 10.0, 30.0, 120.0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--variants", nargs="+", default=None, choices=("fp32", "bf16", "w8a8"))
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    spec = replace(SMALL_DIT, depth=asked.depth)
-    models = {name: built(spec, name, asked.device) for name in asked.variants or VARIANTS[asked.device]}
-    lines = heading(asked.device, asked.depth, asked.threads)
+    parser.add_argument("--precisions", nargs="+", default=["w8a8"], choices=("bf16", "w8a8"), help="beside fp32")
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    sizes = sizes or Sizes(replace(SMALL_DIT, depth=asked.depth))
+    lines = loading_lines(sizes, asked.precisions)
+    print("\n".join(lines), end="\n\n", flush=True)
+    lines += ["", "| audio | work | variant | CPU-seconds | times plain | SNR dB |", "|---|---|---|---|---|---|"]
+    models = random_models(sizes, ["fp32", *asked.precisions])
     for seconds in asked.seconds:
-        lines += rows(seconds, models, spec, asked.rounds, asked.device)
-        print("\n".join(lines), end="\n\n", flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        course = Course(sizes, models, seconds)
+        variants = ["fp32", RIVAL, *asked.precisions]
+        for variant in variants:
+            course.warm_up(variant)
+        for _ in range(asked.rounds):
+            for variant in variants:
+                course.run(variant)
+        told = length_lines(seconds, course, variants)
+        print("\n".join(told), flush=True)
+        lines += told
+    results.mkdir(exist_ok=True)
+    name = f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}-depth-{sizes.dit.depth}.md"
+    rounds = f"best of {asked.rounds} rounds"
+    (results / name).write_text("\n".join([heading(sizes, rounds), "", *lines]) + "\n", encoding="utf-8")
 
 
 def hardware() -> str:
     """Return the name of what computes."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
     cpuinfo = Path("/proc/cpuinfo")
     named = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     name = named[0].split(":")[1].strip() if named else platform.machine()
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def heading(device: str, depth: int, threads: int) -> list[str]:
-    unit = "CPU-seconds" if device == "cpu" else "seconds"
+def heading(sizes: Sizes, rounds: str) -> str:
+    cores = f"{hardware()}, {os.cpu_count()} processors, 1 thread"
+    return f"{cores}, torch {torch.__version__}, DiT depth {sizes.dit.depth}, {rounds}"
+
+
+def loading_lines(sizes: Sizes, precisions: list[str]) -> list[str]:
+    ways = ["copied fp32", "mapped fp32", *(f"mapped {precision}" for precision in precisions)]
+    loaded = measure_loading(sizes, ways, RESIDENT_FRAMES)
+    plain = loaded["copied fp32"]
     return [
-        f"{hardware()}, {os.cpu_count()} processors, {threads} threads, torch {torch.__version__}, DiT depth {depth}",
-        "",
-        f"| audio | work | variant | {unit} | times plain | SNR dB |",
-        "|---|---|---|---|---|---|",
+        "| load | CPU-seconds | times copied | resident MB | of copied | MB not mapped | of copied |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {way} | {it.seconds:.3f} | {plain.seconds / it.seconds:.1f} "
+            f"| {it.resident_mb:.0f} | {it.resident_mb / plain.resident_mb:.2f} "
+            f"| {it.own_mb:.0f} | {it.own_mb / plain.own_mb:.2f} |"
+            for way, it in loaded.items()
+        ),
     ]
 
 
-def built(spec: DiTSpec, precision: str, device: str) -> tuple[DiT, Same]:
-    torch.manual_seed(0)
-    dit, same = (module.eval().requires_grad_(False) for module in (DiT(spec), Same(SMALL_SAME)))
-    apply_precision(dit, same, PrecisionChoice(precision, "cuda" if device == "gpu" else "cpu", False, "benchmark"))
-    return dit, same
-
-
-@torch.inference_mode()
-def rows(
-    seconds: float, models: dict[str, tuple[DiT, Same]], spec: DiTSpec,
-    num_rounds: int, device: str,
-) -> list[str]:  # fmt: skip
-    """Measure one length: a step of the DiT, and the decode of the latents asked for."""
-    frames = -(-round((seconds + HEADROOM_SECONDS) * SAMPLE_RATE) // SAMPLES_PER_FRAME)
-    asked_frames = -(-round(seconds * SAMPLE_RATE) // SAMPLES_PER_FRAME)
-    draw = torch.Generator().manual_seed(1)
-    x = torch.randn(1, spec.latent_dim, frames, generator=draw)
-    context, global_ = torch.randn(1, TOKENS, 768, generator=draw), torch.randn(1, 768, generator=draw)
-    given = Conditioning(context, global_, torch.zeros(1, spec.local_dim, frames))
-    t = torch.tensor([0.5])
-    prepared = {name: dit.prepare(given) for name, (dit, _) in models.items()}
-    steps: dict[str, Callable[[], Tensor]] = {
-        name: lambda name=name: models[name][0](x, t, prepared[name]) for name in models
-    }
-    decodes: dict[str, Callable[[], Tensor]] = {
-        name: lambda name=name: models[name][1].decode(x[..., : min(asked_frames, 128)]) for name in models
-    }
-    told = table(f"{seconds:g} s", "DiT step", steps, num_rounds, device)
-    return told + table(f"{seconds:g} s", "decode, 128 latents at most", decodes, num_rounds, device)
-
-
-def table(audio: str, work: str, calls: dict[str, Callable[[], Tensor]], num_rounds: int, device: str) -> list[str]:
-    best = dict.fromkeys(calls, float("inf"))
-    results = {name: call() for name, call in calls.items()}
-    for _ in range(num_rounds):
-        for name, call in calls.items():
-            best[name] = min(best[name], timed(call, device))
-    first = next(iter(calls))
+def length_lines(seconds: float, course: Course, variants: list[str]) -> list[str]:
+    """Compare each kind of work with plain: fp32, and every latent decoded at once after the last step."""
+    laps, steps = course.laps, f"{NUM_STEPS} steps"
+    plain_decode = laps["decode all", "fp32"]
+    plain_whole = laps[steps, "fp32"] + plain_decode
+    plain_snr = {name: f"{snr_db(course.latents['fp32'], course.latents[name]):.0f}" for name in variants[1:]}
+    rows: list[tuple[str, str, float, float, str]] = []
+    for work in ("DiT step", steps):
+        for name in variants:
+            snr = plain_snr.get(name, "") if work == steps else ""
+            rows.append((work, name, laps[work, name], laps[work, "fp32"], snr))
+    streamed = [name for name in variants if name != RIVAL]
+    rows.append(("decode", "fp32, all at once", plain_decode, plain_decode, ""))
+    rows += [("decode", f"{name}, streamed", decoding(laps, name), plain_decode, "") for name in streamed]
+    for work in ("first audio", "end to end"):
+        rows.append((work, "fp32, all at once", plain_whole, plain_whole, ""))
+        for name in streamed:
+            decode = laps["first chunk", name] if work == "first audio" else decoding(laps, name)
+            rows.append((work, f"{name}, streamed", laps[steps, name] + decode, plain_whole, ""))
     return [
-        f"| {audio} | {work} | {name} | {best[name]:.3f} | {best[first] / best[name]:.2f} "
-        f"| {snr_db(results[first], results[name]):.0f} |"
-        for name in calls
+        f"| {seconds:g} s | {work} | {name} | {taken:.3f} | {plain / taken:.2f} | {snr} |"
+        for work, name, taken, plain, snr in rows
     ]
 
 
-def timed(call: Callable[[], Tensor], device: str) -> float:
-    clock = process_time if device == "cpu" else perf_counter
-    started = clock()
-    call()  # the answer lies on the CPU, so a GPU has finished
-    return clock() - started
+def decoding(laps: Laps, variant: str) -> float:
+    return laps["first chunk", variant] + laps["other chunks", variant]
 
 
 def snr_db(exact: Tensor, other: Tensor) -> float:
