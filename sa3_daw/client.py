@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sa3_daw.blobs import BYTES_PER_FRAME
 from sa3_daw.client_link import ClientLink, log_tail, spawn_daemon, wire_error
 from sa3_daw.config import load_config
-from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error
+from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error, invalid
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
 from sa3_daw.protocol import messages as msg
@@ -191,6 +191,8 @@ class Client:
     def put_audio(self, samples_CS: NDArray[np.float32]) -> str:
         """Store stereo audio [2, n] as a source and return its address; what is there already is not sent."""
         address, num_samples = audio_address(samples_CS), samples_CS.shape[1]
+        if not num_samples:
+            raise invalid("num_samples", num_samples, "at least 1")
         if self._link.ask(msg.HasAudio(address), msg.HasAudioReply).have:
             return address
         awaited: deque[int] = deque()

@@ -104,12 +104,13 @@ class ClientLink:
 
         With ``while_alive`` it may take as long as the daemon shows signs of life.
         """
-        deadline = monotonic() + REPLY_TIMEOUT_SECONDS
+        patience_seconds = SILENCE_SECONDS if while_alive else REPLY_TIMEOUT_SECONDS
+        asked = monotonic()
         while (received := self._replies[seq]) is None:
-            limit = self._heard + SILENCE_SECONDS if while_alive else deadline
-            if not self._pump(limit - monotonic()):
+            since = self._heard if while_alive else asked
+            if not self._pump(since + patience_seconds - monotonic()):
                 del self._replies[seq]
-                raise self._unreachable(f"the daemon did not answer for {REPLY_TIMEOUT_SECONDS:g} s or more")
+                raise self._unreachable(f"the daemon did not answer for {patience_seconds:g} s or more")
         del self._replies[seq]
         if isinstance(received.message, Rejected):
             raise wire_error(received.message)
@@ -127,7 +128,6 @@ class ClientLink:
             raise from_wire("invalid_field", "job_id is in use by another stream", "job_id", job_id, "another id")
         self._jobs[job_id] = self.send(message, job_id, credit), deque()
         self._heard = monotonic()
-        """When the daemon last spoke, or was last asked something."""
 
     def close_job(self, job_id: str) -> None:
         """Drop what is filed, and what still comes, for a job."""

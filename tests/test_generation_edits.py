@@ -225,3 +225,12 @@ def test_a_published_form_edits_and_chains_alike(tmp_path: Path) -> None:
     short = replace(published, spec=replace(published.spec, max_num_samples=4 * rate))
     chained = drain(run(replace(plain, num_samples=11 * rate + 3), short))
     assert chained.audio[0].shape == (2, 11 * rate + 3) and chained.progress[2][0] == "windows"
+
+
+def test_a_loop_that_keeps_nothing_of_its_source_claims_to_keep_nothing(
+    model: LoadedModel, store: SourceStore, address: str, source: Audio
+) -> None:
+    whole = (Region(0, source.shape[1]),)
+    asked = job(num_samples=source.shape[1], source=Source(address), regions=whole, loop=True, loudness_lufs=-20.0)
+    take = drain(run(asked, model, store)).takes[0]
+    assert take.changed == whole and take.kept_sha256 == ""

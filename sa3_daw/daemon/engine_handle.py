@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -108,6 +109,8 @@ class EngineHandle:
 
     def start(self) -> None:
         """Start an engine process; ``ready`` arrives on the link when it takes jobs."""
+        if self._start_failed:
+            return  # ``death`` tells of that first.
         assert self._process is None
         self._num_started += 1
         self.socket = self._context.socket(zmq.DEALER)
@@ -246,7 +249,8 @@ class EngineHandle:
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with suppress(OSError):  # It still holds the settings that an engine which ended at once never read.
+                self._process.stdin.close()
         if self.socket is not None:
             self.socket.close()
         self._process = self.socket = None

@@ -127,16 +127,9 @@ class Jobs:
         return {client for live in self._live.values() for client in live.deliveries}
 
     def client_gone(self, client: Address) -> None:
-        """Cancel what nobody else follows and nobody wants to be finished anyway."""
+        """A client follows nothing any more."""
         for live in [live for live in self._live.values() if client in live.deliveries]:
-            del live.deliveries[client]
-            if live.deliveries:
-                continue
-            if live.is_computed:
-                self._close_when_delivered(live)
-            elif not live.job.durable and not live.is_cancelled:
-                log.info("cancelled: its client is gone", extra=about(live.job.job_id))
-                self.cancel(live.job.job_id)
+            self._unfollow(live, client)
 
     # What the engine does
 
@@ -238,6 +231,17 @@ class Jobs:
         else:
             self.client_gone(client)
 
+    def _unfollow(self, live: LiveJob, client: Address) -> None:
+        """Cancel a job that nobody else follows and nobody wants to be finished anyway."""
+        del live.deliveries[client]
+        if live.deliveries:
+            return
+        if live.is_computed:
+            self._close_when_delivered(live)
+        elif not live.job.durable and not live.is_cancelled:
+            log.info("cancelled: its client is gone", extra=about(live.job.job_id))
+            self.cancel(live.job.job_id)
+
     def _tell(self, live: LiveJob, message: msg.Message) -> None:
         """Send an event that waits for nothing to everybody who follows the job."""
         for client, delivery in list(live.deliveries.items()):
@@ -255,6 +259,7 @@ class Jobs:
                 self._send(
                     client, delivery.tell(msg.Failed(EngineError.code, f"the audio cannot be read back: {error}"))
                 )
+                self._unfollow(live, client)
         live.log.settle()
         self._close_when_delivered(live)
 

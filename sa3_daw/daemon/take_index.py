@@ -68,7 +68,15 @@ class TakeIndex:
             self._open_in_memory(error)
         except sqlite3.DatabaseError as error:
             self._set_aside(error)
-        self._reconcile()
+        try:
+            self._reconcile()
+        except sqlite3.OperationalError as error:  # Locked, or the disk is full.
+            self.close()
+            self._open_in_memory(error)
+            self._reconcile()
+        except sqlite3.DatabaseError as error:  # A page behind the first is damaged.
+            self._set_aside(error)
+            self._reconcile()
 
     def close(self) -> None:
         """Close the index."""

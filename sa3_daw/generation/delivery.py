@@ -66,6 +66,8 @@ class Delivery:
         """Return the take's report. Raises BadOutput when it is not audio."""
         assert self._sent == self._job.num_samples, f"{self._sent} of {self._job.num_samples} samples delivered"
         job, meter = self._job, self._meter
+        # A loop that keeps nothing has its joint made in the clip just made: that clip is not the job's source.
+        keeps = job.source is not None and self._plan.job.source == job.source
         self._gate.finish(meter.peak_db, lambda: is_meant(self._same, latents_DT))
         return TakeMade(
             variation=self._variation,
@@ -76,8 +78,8 @@ class Delivery:
             loudness_lufs=meter.loudness_lufs(),
             beats=meter.beats(TempoMap(job.tempo_map), job.start_sample / job.sample_rate),
             key=meter.key(),
-            changed=self._plan.changed() if job.source else (Region(0, job.num_samples),),
-            kept_sha256=kept_sha256(self._plan, self._source) if job.source and self._source else "",
+            changed=self._plan.changed() if keeps else (Region(0, job.num_samples),),
+            kept_sha256=kept_sha256(self._plan, self._source) if keeps and self._source else "",
             stretch=self._stretch,
             seam_db=meter.seam_db(),
         )
