@@ -95,8 +95,9 @@ def test_engines_that_never_start_fail_the_waiting_jobs_instead_of_hanging(tmp_p
         assert client.hello().pid == daemon.process.pid
 
 
-def test_an_engine_command_that_does_not_exist_is_reported_the_same_way(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path / "run", SA3_ENGINE_COMMAND="/nonexistent/engine")
+@pytest.mark.parametrize("command", ["/nonexistent/engine", "false"])
+def test_an_engine_command_that_cannot_work_is_reported_the_same_way(tmp_path: Path, command: str) -> None:
+    daemon = RunningDaemon(tmp_path / "run", SA3_ENGINE_COMMAND=command)
     with daemon, daemon.client() as client, pytest.raises(EngineDead, match="does not start"):
         client.generate(a_job())
 

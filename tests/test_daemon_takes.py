@@ -252,7 +252,7 @@ def test_a_new_daemon_knows_every_take(tmp_path: Path) -> None:
         assert client.generate(a_job()).takes[0].take.take_id > take.take_id
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut", "deleted", "row", "record"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "pages", "deleted", "row", "record"])
 def test_no_take_is_lost_with_its_index(tmp_path: Path, damage: str) -> None:
     with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
         taken = [client.generate(a_job()).takes[0].take.take_id for _ in range(3)]
@@ -271,6 +271,8 @@ def break_index(index: Path, damage: str, take_id: str) -> None:
         index.write_bytes(b"no database at all" * 1000)
     elif damage == "cut":
         index.write_bytes(index.read_bytes()[:5000])
+    elif damage == "pages":
+        index.write_bytes(index.read_bytes()[:4096] + b"\xff" * 4096 * 8)
     elif damage == "deleted":
         index.unlink()
     else:
