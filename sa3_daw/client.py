@@ -320,9 +320,24 @@ class JobStream:
 
 
 def collect(stream: JobStream, on_event: Callable[[JobEvent], None] | None = None) -> Result:
-    """Read a submitted job to its end, as ``Client.generate`` does; other streams may be open meanwhile."""
+    """Read a submitted job to its end, as ``Client.generate`` does; other streams may be open meanwhile.
+
+    Ctrl-C, whatever it meets in here, cancels the job and waits for its end; a second one does not wait.
+    """
+    hear = on_event or _ignore
+    try:
+        return _read_to_the_end(stream, hear)
+    except KeyboardInterrupt:
+        stream.cancel()
+        for event in stream:
+            hear(event)
+        raise
+
+
+def _read_to_the_end(stream: JobStream, hear: Callable[[JobEvent], None]) -> Result:
     clip = _Clip(stream.job)
-    for event in _cancelled_by_ctrl_c(stream, on_event or _ignore):
+    for event in stream:
+        hear(event)
         if isinstance(event, AudioChunk):
             clip.add(event)
         elif isinstance(event, Take):
@@ -332,19 +347,6 @@ def collect(stream: JobStream, on_event: Callable[[JobEvent], None] | None = Non
         elif isinstance(event, Finished):
             return clip.result(event)
     raise EngineError("the job's events ended without a result")
-
-
-def _cancelled_by_ctrl_c(stream: JobStream, on_event: Callable[[JobEvent], None]) -> Iterator[JobEvent]:
-    """Yield a job's events, each told first; Ctrl-C cancels the job and waits for its end, a second one does not."""
-    try:
-        for event in stream:
-            on_event(event)
-            yield event
-    except KeyboardInterrupt:
-        stream.cancel()
-        for event in stream:
-            on_event(event)
-        raise
 
 
 def _ignore(_: JobEvent) -> None:
