@@ -25,7 +25,7 @@ from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error, invalid
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
 from sa3_daw.protocol import messages as msg
-from sa3_daw.protocol.endpoints import DAEMON_LOG, Connection, read_connection, unreachable
+from sa3_daw.protocol.endpoints import DAEMON_LOG, Connection, another_starts, read_connection, unreachable
 from sa3_daw.protocol.messages import Accepted, Cancelled, Finished, HelloReply, Progress, StatusReply, Take, TakeInfo
 from sa3_daw.take import TakeMade
 
@@ -142,8 +142,8 @@ class Client:
             try:
                 return cls._greeted(read_connection(directory))
             except DaemonUnreachable:
-                # Ended, and no other daemon (started by someone else at the same moment) answers either.
-                if ended:
+                # One that somebody else started at the same moment has the lock, and will answer soon.
+                if ended and not another_starts(directory, process.pid):
                     break
             sleep(0.02)
         raise unreachable(f"the daemon did not start; the end of {directory / DAEMON_LOG}:\n{log_tail(directory)}\n")

@@ -90,6 +90,15 @@ def read_connection(directory: Path) -> Connection:
     return connection
 
 
+def another_starts(directory: Path, pid: int) -> bool:
+    """Tell whether a daemon other than process ``pid`` holds the directory's lock, ready or not."""
+    try:
+        holder = int((directory / LOCK_FILE).read_text("ascii"))
+    except (OSError, ValueError):
+        return False
+    return holder != pid and may_be_alive(holder)
+
+
 def remove_connection(directory: Path) -> None:
     """Remove the connection file, if it is there."""
     (directory / CONNECTION_FILE).unlink(missing_ok=True)
