@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 
@@ -35,3 +36,7 @@ def system_program(name: str, package: str) -> str:
 @pytest.fixture(scope="session")
 def sox() -> str:
     return system_program("sox", "sox")
+
+
+# A runner that was started in the background ignores Ctrl-C, and its children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
