@@ -121,7 +121,7 @@ class _Counting:
     """A DiT whose velocity is counted; stands in only to see that no further step runs."""
 
     def __init__(self, model: LoadedModel, velocity: object) -> None:
-        self.prepare = model.dit.prepare
+        self.prepare, self.device = model.dit.prepare, model.dit.device
         self._velocity = velocity
 
     def __call__(self, x: torch.Tensor, *args: object) -> torch.Tensor:

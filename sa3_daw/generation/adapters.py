@@ -1,15 +1,16 @@
-"""Adapters of a warm model: found by name, put on for one job, taken off after it. Knows no sampler and no audio.
+"""Adapters of a warm model: found by name, put on for one job, taken off after it. Knows no schedule and no audio.
 
 Base weights are never touched, so a job without adapters gives the same bytes before and after one with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from sa3_daw.adapter_files import AdapterEntry, find_adapter
@@ -20,12 +21,10 @@ from sa3_daw.models.adapted import LISTED_LAYERS, AdaptableLayers, AdapterStack
 from sa3_daw.models.conditioner import Conditioning
 from sa3_daw.models.dit import DiT, Prepared
 from sa3_daw.models.lora import Adapter, Use
+from sa3_daw.sampling.samplers import Velocity
 
 KEPT_ADAPTERS = 8
 """Adapters that stay in memory; one of rank 16 for the small model takes 80 MB in float32."""
-
-PreparedAt = Callable[[Tensor], Prepared]
-"""Noise level [B] -> the conditioning prepared under the adapters that act there."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +33,23 @@ class Adapted:
 
     stack: AdapterStack | None
 
-    def prepare(self, dit: DiT, conditioning: Conditioning) -> PreparedAt:
-        """Prepare a job's conditioning, again for each set of adapters that noise levels select.
+    def velocity(self, dit: DiT, conditioning: Conditioning) -> Velocity:
+        """Return the DiT under a job's conditioning, prepared again for each set of adapters that noise levels select.
 
-        The function returned also makes that set act: call it before every model call. Without intervals it reads
-        no noise level, so nothing waits for a device.
+        Without intervals no noise level is read, so nothing waits for a device.
         """
-        if self.stack is None or not self.stack.depends_on_t:
-            prepared = dit.prepare(conditioning)
-            return lambda t_B: prepared
-        stack, by_set = self.stack, dict[tuple[bool, ...], Prepared]()
+        by_set = dict[tuple[bool, ...], Prepared]()
+        stack = self.stack if self.stack is not None and self.stack.depends_on_t else None
 
-        def prepared_at(t_B: Tensor) -> Prepared:
-            active = stack.switch_to(float(t_B[0]))
+        @torch.inference_mode()
+        def velocity(x_BDT: Tensor, t_B: Tensor) -> Tensor:
+            active = () if stack is None else stack.switch_to(float(t_B[0]))
             if active not in by_set:
                 by_set[active] = dit.prepare(conditioning)
-            return by_set[active]
+            velocity_BDT: Tensor = dit(x_BDT, t_B, by_set[active])
+            return velocity_BDT
 
-        return prepared_at
+        return velocity
 
 
 class AdapterRack:

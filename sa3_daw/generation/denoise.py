@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sa3_daw.generation.adapters import PreparedAt
-from sa3_daw.generation.model import LoadedModel
 from sa3_daw.generation.noise import SeededNoise
 from sa3_daw.job import Job
 from sa3_daw.models.specs import ModelSpec
@@ -38,42 +36,51 @@ class Sampling:
 
 
 def denoise(
-    model: LoadedModel,
-    prepared_at: PreparedAt,
+    velocity: Velocity,
+    device: torch.device,
     sampling: Sampling,
     noise: SeededNoise,
     keep_T: Tensor,
     known_BDT: Tensor,
 ) -> Iterator[Step]:
-    """Yield the sampler's steps; the last one's ``x`` is the result.
+    """Yield the sampler's steps, all on ``device``, the DiT's; the last one's ``x`` is the result.
 
     Below noise level 1 the frames to make start from ``known_BDT``. In kept frames the velocity is the exact one,
-    towards the known latents, so every sampler carries them at their true noise level and ends on them.
+    towards the known latents, so every sampler carries them at their true noise level and ends on them. Nothing here
+    waits for a GPU: noise is drawn on the CPU and follows by itself.
     """
     _, dim, num_frames = known_BDT.shape
-    fresh = noise.draw(dim, num_frames)
+
+    def draw() -> Tensor:
+        drawn = noise.draw(dim, num_frames)
+        return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn
+
+    has_kept = bool(keep_T.any())
+    keep_T, known_BDT, fresh = keep_T.to(device), known_BDT.to(device), draw()
     start = known_BDT if sampling.start_t < 1 else known_BDT * keep_T
     x_BDT = torch.lerp(start, fresh, sampling.start_t)
     grid = t_grid(sampling.num_steps, LogSNRShift(), torch.tensor(float(num_frames)), sampling.start_t)
-    velocity = guided(model, prepared_at, sampling.guidance, keep_T, known_BDT)
-    return sampler_steps(sampling.sampler, velocity, x_BDT, grid, lambda: noise.draw(dim, num_frames))
+    if sampling.guidance.scale != 1.0:
+        velocity = guided(velocity, sampling.guidance)
+    if has_kept:
+        velocity = towards_known(velocity, keep_T.bool(), known_BDT)
+    return sampler_steps(sampling.sampler, velocity, x_BDT, grid, draw)
 
 
-def guided(
-    model: LoadedModel, prepared_at: PreparedAt, guidance: Guidance, keep_T: Tensor, known_BDT: Tensor
-) -> Velocity:
-    """Return the velocity function; with guidance both halves go through the DiT as one batch."""
-    kept = keep_T.bool()
+def guided(velocity: Velocity, guidance: Guidance) -> Velocity:
+    """Return the guided velocity; both halves go through the DiT as one batch, the conditional one first."""
 
-    @torch.inference_mode()
-    def velocity(x_BDT: Tensor, t_B: Tensor) -> Tensor:
-        if guidance.scale == 1.0:
-            v_BDT: Tensor = model.dit(x_BDT, t_B, prepared_at(t_B))
-        else:
-            both = model.dit(x_BDT.repeat(2, 1, 1), t_B.repeat(2), prepared_at(t_B))
-            v_BDT = guide(guidance, x_BDT, t_B, *both.chunk(2))
-        if not kept.any():
-            return v_BDT
-        return torch.where(kept, (x_BDT - known_BDT) / t_B[:, None, None], v_BDT)
+    def pushed(x_BDT: Tensor, t_B: Tensor) -> Tensor:
+        both = velocity(x_BDT.repeat(2, 1, 1), t_B.repeat(2))
+        return guide(guidance, x_BDT, t_B, *both.chunk(2))
 
-    return velocity
+    return pushed
+
+
+def towards_known(velocity: Velocity, kept: Tensor, known_BDT: Tensor) -> Velocity:
+    """Return a velocity that is exact in the kept frames."""
+
+    def exact_there(x_BDT: Tensor, t_B: Tensor) -> Tensor:
+        return torch.where(kept, (x_BDT - known_BDT) / t_B[:, None, None], velocity(x_BDT, t_B))
+
+    return exact_there

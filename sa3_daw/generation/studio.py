@@ -109,19 +109,21 @@ class Studio:
             with self._timings.stage("conditioning"):
                 keep_T, known_BDT = canvas.look_at(window)
                 conditioning = condition(plan, self._model, self._text, window, keep_T, known_BDT)
-                prepared_at = self._adapted.prepare(self._model.dit, conditioning)
-            steps = denoise(self._model, prepared_at, sampling, noise, keep_T, known_BDT)
+                velocity = self._adapted.velocity(self._model.dit, conditioning)
+            steps = denoise(velocity, self._model.dit.device, sampling, noise, keep_T, known_BDT)
             for step in self._timings.timed("sampling", steps):
                 self._steps_done += 1
                 yield Progress("sampling", self._steps_done, self._num_steps)
                 if self._job.draft and step.index == draft_index < sampling.num_steps - 1:
-                    rough_BDT = canvas.with_made(window, step.denoised_BDT)
+                    rough_BDT = canvas.with_made(window, step.denoised_BDT.cpu())
                     for roll, delivery, rough_DT in zip(rolls, deliveries, rough_BDT, strict=True):
                         if roll.attempt == 0:
                             yield from self._timings.timed("decoding", delivery.draft(rough_DT, window.end))
-            for roll, made_DT in zip(rolls, step.x_BDT, strict=True):
+            with self._timings.stage("sampling"):
+                made_BDT = step.x_BDT.cpu()
+            for roll, made_DT in zip(rolls, made_BDT, strict=True):
                 check_latents(float(made_DT.std()), roll.seed, may_be_quiet=way.source is not None)
-            canvas.put(window, step.x_BDT)
+            canvas.put(window, made_BDT)
             if len(plan.windows) > 1:
                 yield Progress("windows", number + 1, len(plan.windows))
             if streams and len(rolls) == 1:

@@ -164,9 +164,14 @@ class DiT(nn.Module):
         self.postprocess_conv = nn.Conv1d(spec.latent_dim, spec.latent_dim, 1, bias=False)
         self.transformer = Transformer(spec)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.memory_tokens.device
+
     def prepare(self, conditioning: Conditioning) -> Prepared:
         """Compute everything that no step changes: context keys and values, local and global embeddings."""
-        device = self.transformer.memory_tokens.device
+        device = self.device
         context = conditioning.context
         context = None if context is None else self.to_cond_embed(context.to(device))
         blocks = []
@@ -186,7 +191,7 @@ class DiT(nn.Module):
         The answer lies where ``x_BDT`` does, whatever device the weights are on.
         """
         spec, stack = self.spec, self.transformer
-        asked_from, device = x_BDT.device, stack.memory_tokens.device
+        asked_from, device = x_BDT.device, self.device
         x_BDT, t_B = x_BDT.to(device), t_B.to(device)
         features = fourier_features(t_B, spec.timestep_dim).to(x_BDT.dtype)
         modulation = stack.global_cond_embedder(prepared.global_BW + self.to_timestep_embed(features))

@@ -47,14 +47,15 @@ def euler(velocity: Velocity, x_BDT: Tensor, grid: Tensor) -> Iterator[Step]:
 
 
 def rk4(velocity: Velocity, x_BDT: Tensor, grid: Tensor) -> Iterator[Step]:
-    """Fourth-order Runge-Kutta steps: four model calls each."""
+    """Fourth-order Runge-Kutta steps: four model calls each, the last one a hair above data, where t may divide."""
     for index, (t, t_next) in enumerate(_levels(grid, x_BDT)):
         dt = _wide(t_next - t)
         middle = t + (t_next - t) / 2
         k1 = velocity(x_BDT, t)
         k2 = velocity(x_BDT + dt / 2 * k1, middle)
         k3 = velocity(x_BDT + dt / 2 * k2, middle)
-        k4 = velocity(x_BDT + dt * k3, t_next.clamp(min=1e-5))
+        end = t_next.clamp(min=1e-5)
+        k4 = velocity(x_BDT + _wide(end - t) * k3, end)
         denoised = x_BDT - _wide(t) * k1
         x_BDT = x_BDT + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         yield Step(index, x_BDT, denoised)
