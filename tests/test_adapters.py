@@ -116,7 +116,7 @@ def test_inside_its_interval_an_adapter_also_changes_what_is_prepared_once(model
 
     def velocities(uses: Sequence[AdapterUse]) -> list[torch.Tensor]:
         with model.adapters.use(uses) as adapted:
-            velocity = adapted.velocity(model.dit, conditioning)
+            velocity = adapted.velocity(model.graphed, conditioning)
             return [velocity(x, t) for t in levels]
 
     high, low, again = velocities([AdapterUse("dora-rows", min_noise=0.5)])

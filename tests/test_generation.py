@@ -20,6 +20,7 @@ from sa3_daw.generation.latent_grid import LatentGrid
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
 from sa3_daw.job import Job, TempoPoint
+from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.specs import ModelSpec
 
 NANO = Path(sa3_daw.embedded.__file__).parent / "nano"
@@ -109,7 +110,7 @@ def test_closing_the_events_stops_the_work(model: LoadedModel) -> None:
         calls += 1
         return torch.zeros(1, model.spec.dit.latent_dim, 8)
 
-    counting = replace(model, dit=_Counting(model, counted))  # type: ignore[arg-type]
+    counting = replace(model, graphed=GraphedDiT(_Counting(model, counted)))  # type: ignore[arg-type]
     events = run(job(steps=50), counting)
     while not (isinstance(event := next(events), Progress) and event.stage == "sampling"):
         pass
@@ -134,7 +135,7 @@ def test_latents_that_explode_are_refused_before_any_audio(model: LoadedModel) -
         def __call__(self, x: torch.Tensor, *args: object) -> torch.Tensor:
             return x * float("nan")
 
-    broken = replace(model, dit=Exploding(model, None))  # type: ignore[arg-type]
+    broken = replace(model, graphed=GraphedDiT(Exploding(model, None)))  # type: ignore[arg-type]
     events: list[Event] = []
     with pytest.raises(BadOutput, match="seed 1"):
         events.extend(run(job(), broken))

@@ -17,6 +17,7 @@ from sa3_daw.models.precision import (
     PrecisionChoice,
     W8A8Linear,
     apply_precision,
+    attend_in,
     choose_precision,
     take_compilation_off,
 )
@@ -67,6 +68,15 @@ def test_fast_paths_stay_near_the_plain_one(precision: str, dit_db: float, same_
     assert velocity.dtype == audio.dtype == torch.float32
     assert dit_db < snr_db(exact[0], velocity) < 80
     assert snr_db(exact[1], audio) > same_db
+
+
+@pytest.mark.parametrize("differential", [False, True])
+def test_attention_in_bf16_as_on_a_gpu_stays_near_the_plain_one(differential: bool) -> None:
+    exact = outputs(*seeded_models(differential=differential))
+    dit, same = seeded_models(differential=differential)
+    attend_in(torch.bfloat16, dit, same)
+    made = outputs(dit, same)
+    assert all(35 < snr_db(a, b) < 80 and b.dtype == torch.float32 for a, b in zip(exact, made, strict=True))
 
 
 def test_fp32_is_left_as_it_is() -> None:

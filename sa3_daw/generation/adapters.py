@@ -19,7 +19,8 @@ from sa3_daw.errors import CheckpointMismatch, invalid
 from sa3_daw.job import AdapterUse
 from sa3_daw.models.adapted import LISTED_LAYERS, AdaptableLayers, AdapterStack
 from sa3_daw.models.conditioner import Conditioning
-from sa3_daw.models.dit import DiT, Prepared
+from sa3_daw.models.dit import Prepared
+from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.lora import Adapter, Use
 from sa3_daw.sampling.samplers import Velocity
 
@@ -33,12 +34,13 @@ class Adapted:
 
     stack: AdapterStack | None
 
-    def velocity(self, dit: DiT, conditioning: Conditioning) -> Velocity:
+    def velocity(self, graphed: GraphedDiT, conditioning: Conditioning) -> Velocity:
         """Return the DiT under a job's conditioning, prepared again for each set of adapters that noise levels select.
 
         Without intervals no noise level is read, so nothing waits for a device.
         """
-        by_set = dict[tuple[bool, ...], Prepared]()
+        dit, by_set = graphed.dit, dict[tuple[bool, ...], Prepared]()
+        forward = graphed if self.stack is None else dit
         stack = self.stack if self.stack is not None and self.stack.depends_on_t else None
 
         @torch.inference_mode()
@@ -46,7 +48,7 @@ class Adapted:
             active = () if stack is None else stack.switch_to(float(t_B[0]))
             if active not in by_set:
                 by_set[active] = dit.prepare(conditioning)
-            velocity_BDT: Tensor = dit(x_BDT, t_B, by_set[active])
+            velocity_BDT: Tensor = forward(x_BDT, t_B, by_set[active])
             return velocity_BDT
 
         return velocity

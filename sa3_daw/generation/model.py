@@ -15,6 +15,7 @@ from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
+from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.precision import PLAIN, PrecisionChoice, apply_precision, take_compilation_off
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
@@ -44,6 +45,7 @@ class LoadedModel:
 
     spec: ModelSpec
     dit: DiT
+    graphed: GraphedDiT
     conditioner: Conditioner
     same: Same
     text_encoder: TextEncoder
@@ -74,7 +76,7 @@ def _load(directory: Path, name: str, adapters_dir: Path | None, choice: Precisi
     load_strict(modules, read_tensors(directory), str(directory))
     apply_precision(dit, same, choice)
     rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
-    model = LoadedModel(spec, dit, conditioner, same, text_encoder, rack)
+    model = LoadedModel(spec, dit, GraphedDiT(dit), conditioner, same, text_encoder, rack)
     try:
         self_test(model)
     except RuntimeError as error:

@@ -109,7 +109,7 @@ class Studio:
             with self._timings.stage("conditioning"):
                 keep_T, known_BDT = canvas.look_at(window)
                 conditioning = condition(plan, self._model, self._text, window, keep_T, known_BDT)
-                velocity = self._adapted.velocity(self._model.dit, conditioning)
+                velocity = self._adapted.velocity(self._model.graphed, conditioning)
             steps = denoise(velocity, self._model.dit.device, sampling, noise, keep_T, known_BDT)
             for step in self._timings.timed("sampling", steps):
                 self._steps_done += 1

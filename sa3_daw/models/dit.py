@@ -49,6 +49,7 @@ class SelfAttention(nn.Module):
         self.q_norm = RMSNorm(spec.head_dim, QK_NORM_EPS)
         self.k_norm = RMSNorm(spec.head_dim, QK_NORM_EPS)
         self.head_dim = spec.head_dim
+        self.attention_dtype = torch.float32
 
     def forward(self, x_BNW: Tensor, rope: tuple[Tensor, Tensor], valid_BN: Tensor | None) -> Tensor:
         parts = [split_heads(p, self.head_dim) for p in self.to_qkv(x_BNW).split(x_BNW.shape[-1], dim=-1)]
@@ -57,7 +58,7 @@ class SelfAttention(nn.Module):
         q = apply_rope(self.q_norm(q), rope)
         k = apply_rope(self.k_norm(k), rope)
         mask = None if valid_BN is None else valid_BN[:, None, None, :]
-        result: Tensor = self.to_out(_attend(q, k, parts[2], self.branches, mask))
+        result: Tensor = self.to_out(_attend(q, k, parts[2], self.branches, mask, self.attention_dtype))
         return result
 
 
@@ -73,6 +74,7 @@ class CrossAttention(nn.Module):
         self.q_norm = RMSNorm(spec.head_dim, QK_NORM_EPS)
         self.k_norm = RMSNorm(spec.head_dim, QK_NORM_EPS)
         self.head_dim = spec.head_dim
+        self.attention_dtype = torch.float32
 
     def keys_values(self, context_BLW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the step-invariant keys and values, [B, branches*H, L, E] and [B, H, L, E]."""
@@ -83,15 +85,17 @@ class CrossAttention(nn.Module):
     def forward(self, x_BNW: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
         queries = self.to_q(x_BNW).split(x_BNW.shape[-1], dim=-1)
         q = self.q_norm(torch.cat([split_heads(query, self.head_dim) for query in queries], dim=1))
-        result: Tensor = self.to_out(_attend(q, *keys_values, self.branches, None))
+        result: Tensor = self.to_out(_attend(q, *keys_values, self.branches, None, self.attention_dtype))
         return result
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, branches: int, mask: Tensor | None) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, branches: int, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Attend in ``dtype``; the branches of the differential form are subtracted in the input's."""
+    values = v if branches == 1 else torch.cat((v, v), dim=1)
+    made = F.scaled_dot_product_attention(q.to(dtype), k.to(dtype), values.to(dtype), attn_mask=mask).to(q.dtype)
     if branches == 1:
-        return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-    both = F.scaled_dot_product_attention(q, k, torch.cat((v, v), dim=1), attn_mask=mask)
-    plus, minus = both.chunk(2, dim=1)
+        return merge_heads(made)
+    plus, minus = made.chunk(2, dim=1)
     return merge_heads(plus - minus)
 
 
@@ -107,7 +111,7 @@ class Block(nn.Module):
         self.to_local_embed = mlp(spec.local_dim, spec.width, spec.width, bias=True)
         self.ff_norm = RMSNorm(spec.width, BLOCK_NORM_EPS)
         self.ff = FeedForward(spec.width, int(spec.ff_mult * spec.width))
-        self.to_scale_shift_gate = nn.Parameter(torch.randn(6 * spec.width) / spec.width**0.5)
+        self.to_scale_shift_gate = nn.Parameter(torch.randn(6 * spec.width).div_(spec.width**0.5))
 
     def forward(
         self,

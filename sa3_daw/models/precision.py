@@ -2,7 +2,8 @@
 
 The plain float32 modules are the specification. Here the linear layers of their transformers are replaced, each at
 its path, by layers that compute in bfloat16 or in eight bits and keep the same contract: float32 in, float32 out.
-Residuals, norms, attention, rotary positions, time and duration features stay float32.
+Residuals, norms, rotary positions, time and duration features stay float32, and attention on processors; on a GPU it
+follows the precision, because only then torch has its fastest kernels.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sa3_daw.errors import Unsupported
-from sa3_daw.models.dit import DiT
-from sa3_daw.models.resampling import ResamplingBlock
+from sa3_daw.models.dit import CrossAttention, DiT, SelfAttention
+from sa3_daw.models.resampling import DifferentialAttention, ResamplingBlock
 from sa3_daw.models.same import Same
 
 PRECISIONS = ("fp32", "bf16", "w8a8")
@@ -95,6 +96,8 @@ def apply_precision(dit: DiT, same: Same, choice: PrecisionChoice) -> None:
     elif choice.precision == "bf16":
         for layers in _transformers(dit, same):
             _convert(layers, Bf16Linear)
+        if choice.device == "cuda":
+            attend_in(torch.bfloat16, dit, same)
     if choice.compile:
         for layers in _transformers(dit, same):
             for layer in layers:
@@ -102,6 +105,13 @@ def apply_precision(dit: DiT, same: Same, choice: PrecisionChoice) -> None:
     if choice.device != "cpu":
         dit.to(choice.device)
         same.to(choice.device)
+
+
+def attend_in(dtype: torch.dtype, dit: DiT, same: Same) -> None:
+    """Let every attention multiply in ``dtype``; it keeps its contract, float32 in and out."""
+    for module in (*dit.modules(), *same.modules()):
+        if isinstance(module, SelfAttention | CrossAttention | DifferentialAttention):
+            module.attention_dtype = dtype
 
 
 def take_compilation_off(dit: DiT, same: Same) -> None:

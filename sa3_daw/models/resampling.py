@@ -56,15 +56,16 @@ class DifferentialAttention(nn.Module):
         self.q_norm = DyT(head_dim)
         self.k_norm = DyT(head_dim)
         self.head_dim = head_dim
+        self.attention_dtype = torch.float32
 
     def forward(self, x_BND: Tensor, rope: Rope, window: tuple[int, int] | None) -> Tensor:
         """``window`` bounds the reach in tokens (left, right); None attends to the whole sequence."""
         q, k, v, q2, k2 = (split_heads(part, self.head_dim) for part in self.to_qkv(x_BND).chunk(5, dim=-1))
         q = apply_rope(self.q_norm(torch.cat((q, q2), dim=1)), rope)
         k = apply_rope(self.k_norm(torch.cat((k, k2), dim=1)), rope)
-        v = torch.cat((v, v), dim=1)
-        both = windowed_attention(q, k, v, *window) if window else F.scaled_dot_product_attention(q, k, v)
-        plus, minus = both.chunk(2, dim=1)
+        q, k, values = (part.to(self.attention_dtype) for part in (q, k, torch.cat((v, v), dim=1)))
+        both = windowed_attention(q, k, values, *window) if window else F.scaled_dot_product_attention(q, k, values)
+        plus, minus = both.to(v.dtype).chunk(2, dim=1)
         result: Tensor = self.to_out(merge_heads(plus - minus))
         return result
 
@@ -90,7 +91,7 @@ class ResamplingBlock(nn.Module):
     def __init__(self, spec: SameStageSpec, dim_in: int, dim_out: int, is_decoder: bool) -> None:
         super().__init__()
         self.spec = spec
-        self.new_tokens = nn.Parameter(1e-5 * torch.randn(1, 1, spec.width))
+        self.new_tokens = nn.Parameter(torch.randn(1, 1, spec.width).mul_(1e-5))
         self.mapping = WeightNormConv1d(dim_in, dim_out, spec.mapping_kernel)
         first_sinusoidal = spec.depth - spec.num_sinusoidal + 1 if is_decoder else spec.depth
         self.transformers = nn.ModuleList(
