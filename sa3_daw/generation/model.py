@@ -68,7 +68,7 @@ def load_model(
 
 def _load(directory: Path, name: str, adapters_dir: Path | None, choice: PrecisionChoice) -> LoadedModel:
     spec = ModelSpec.from_directory(directory, name)
-    text_encoder = load_text_encoder(spec, directory)
+    text_encoder = load_text_encoder(spec, directory, choice.device)
     dit = build(lambda: DiT(spec.dit))
     conditioner = build(lambda: Conditioner(spec.conditioning))
     same = build(lambda: Same(spec.same))
@@ -88,13 +88,13 @@ def _load(directory: Path, name: str, adapters_dir: Path | None, choice: Precisi
     return model
 
 
-def load_text_encoder(spec: ModelSpec, directory: Path) -> TextEncoder:
-    """Load the embedded encoder, or the one inside a published model's folder."""
+def load_text_encoder(spec: ModelSpec, directory: Path, device: str = "cpu") -> TextEncoder:
+    """Load the embedded encoder, or onto ``device`` the one inside a published model's folder; states come on the CPU."""
     if spec.conditioning.text_encoder == "minilm":
         return MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
     from sa3_daw.models.t5gemma import T5Gemma
 
-    return T5Gemma.from_directory(directory / spec.conditioning.text_encoder_folder)
+    return T5Gemma.from_directory(directory / spec.conditioning.text_encoder_folder, device)
 
 
 def load_same(directory: Path, name: str) -> Same:

@@ -39,8 +39,8 @@ class T5Gemma:
         self._kept: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
 
     @classmethod
-    def from_directory(cls, directory: Path) -> T5Gemma:
-        """Load the encoder's half of a t5gemma folder, in the precision on disk; no network, no pickle.
+    def from_directory(cls, directory: Path, device: str = "cpu") -> T5Gemma:
+        """Load the encoder's half of a t5gemma folder onto ``device``, in the precision on disk; no network, no pickle.
 
         Raises ModelError without transformers, CheckpointMissing or CheckpointMismatch for a folder that is not whole.
         """
@@ -48,7 +48,7 @@ class T5Gemma:
             if not (directory / name).is_file():
                 raise CheckpointMissing(f"{directory / name} does not exist", value=str(directory))
         TensorFile.open(directory / TENSORS_FILE)
-        return cls(_load_encoder(directory), _read_tokenizer(directory / TOKENIZER_FILE))
+        return cls(_load_encoder(directory).to(device), _read_tokenizer(directory / TOKENIZER_FILE))
 
     def encode(self, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """Return states [B, max_tokens, D] float32 and mask [B, max_tokens], True at real tokens.
