@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 
+from sa3_daw.generation.events import AudioChunk
+from sa3_daw.generation.model import LoadedModel, load_model
+from sa3_daw.generation.run import run
+from sa3_daw.job import Job, TempoPoint
 from sa3_daw.models.conditioner import Conditioning
 from sa3_daw.models.dit import Prepared
 from sa3_daw.models.graphed import GraphedDiT, tensors_of
-from tests.test_precision import seeded_models
+from sa3_daw.models.precision import PrecisionChoice
+from tests.test_generation import NANO
+from tests.test_precision import seeded_models, snr_db
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -52,3 +59,22 @@ def test_replayed_steps_equal_plain_ones_for_every_shape_and_conditioning() -> N
                 t = torch.tensor([level], device="cuda")
                 torch.testing.assert_close(graphed(x, t, prepared), graphed.dit(x, t, prepared))
     assert graphed.num_recorded > 0
+
+
+@needs_gpu
+@pytest.mark.parametrize(("precision", "least_db"), [("fp32", 50.0), ("bf16", 20.0)])
+def test_a_job_on_a_gpu_makes_what_the_cpu_makes_and_the_same_twice(precision: str, least_db: float) -> None:
+    exact = audio_of(load_model(NANO, "nano"))
+    on_gpu = load_model(NANO, "nano", choice=PrecisionChoice(precision, "cuda", compile=False, reason="a test"))
+    made = [audio_of(on_gpu) for _ in range(3)]  # plain calls first, then replayed ones
+    assert on_gpu.graphed.num_recorded > 0
+    assert np.array_equal(made[1], made[2])
+    assert snr_db(torch.from_numpy(exact), torch.from_numpy(made[2])) > least_db
+
+
+def audio_of(model: LoadedModel) -> np.ndarray:
+    job = Job(
+        job_id="test", prompt="house drums and bass", num_samples=120_000, sample_rate=44_100, seed=1,
+        tempo_map=(TempoPoint(0.0, 127.5),), steps=4,
+    )  # fmt: skip
+    return np.concatenate([event.samples for event in run(job, model) if isinstance(event, AudioChunk)], axis=1)
