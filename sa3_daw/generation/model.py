@@ -89,7 +89,7 @@ def _load(directory: Path, name: str, adapters_dir: Path | None, choice: Precisi
 
 
 def load_text_encoder(spec: ModelSpec, directory: Path, device: str = "cpu") -> TextEncoder:
-    """Load the embedded encoder, or the one inside a published model's folder onto ``device``; states lie on the CPU."""
+    """Load the embedded encoder, or the one in a published model's folder onto ``device``; states lie on the CPU."""
     if spec.conditioning.text_encoder == "minilm":
         return MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
     from sa3_daw.models.t5gemma import T5Gemma
