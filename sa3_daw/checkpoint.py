@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sa3_daw.adapter_files import PICKLES, AdapterEntry
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
@@ -71,8 +72,22 @@ def read_adapter(entry: AdapterEntry) -> Adapter:
 
 def build(factory: Callable[[], AnyModule]) -> AnyModule:
     """Construct a module without allocating or initialising its weights; ``load_strict`` brings them."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return factory()
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what draws or fills values: on the meta device torch imports a second of Python to do nothing."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if "out" in kwargs:
+            return kwargs["out"]
+        if name.endswith("_") and not name.endswith("__"):
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
 def load_strict(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:

@@ -68,7 +68,7 @@ class PaddedPrompt(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.padding_embedding = nn.Parameter(0.02 * torch.randn(dim))
+        self.padding_embedding = nn.Parameter(torch.randn(dim).mul_(0.02))
 
     def forward(self, states_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         return torch.where(mask_BL[..., None].bool(), states_BLD.to(self.padding_embedding), self.padding_embedding)

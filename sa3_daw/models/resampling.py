@@ -36,7 +36,8 @@ class WeightNormConv1d(nn.Module):
     def __init__(self, dim_in: int, dim_out: int, kernel: int) -> None:
         super().__init__()
         weight = nn.Conv1d(dim_in, dim_out, kernel).weight.detach().clone()
-        self.weight_g = nn.Parameter(weight.flatten(1).norm(dim=1)[:, None, None])
+        norms = torch.empty(dim_out, 1, 1)
+        self.weight_g = nn.Parameter(torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True, out=norms))
         self.weight_v = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(dim_out))
 
