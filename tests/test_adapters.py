@@ -20,6 +20,8 @@ from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
 from sa3_daw.job import AdapterUse, Job, TempoPoint
 from sa3_daw.models.conditioner import Conditioning
+from sa3_daw.models.precision import PrecisionChoice
+from tests.test_precision import snr_db
 from tests.tiny_published import GOLDEN, write_tiny_model
 
 RANK = 3
@@ -49,8 +51,12 @@ def write_adapter(path: Path, model: LoadedModel, kind: str, seed: int = 0) -> N
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    home = tmp_path_factory.mktemp("adapted")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("adapted")
+
+
+@pytest.fixture(scope="module")
+def model(home: Path) -> LoadedModel:
     write_tiny_model(home / "tiny")
     (home / "adapters").mkdir()
     loaded = load_model(home / "tiny", "tiny", home / "adapters")
@@ -84,6 +90,17 @@ def test_a_job_with_an_adapter_changes_the_sound_and_leaves_no_trace(model: Load
     assert np.array_equal(audio(model), plain)
     for (name, place, value), (_, place_after, value_after) in zip(before, weights(model), strict=True):
         assert place == place_after and torch.equal(value, value_after), name
+
+
+@pytest.mark.parametrize("precision", ["bf16", "w8a8"])
+def test_in_other_precisions_an_adapter_does_the_same(model: LoadedModel, home: Path, precision: str) -> None:
+    fast = load_model(home / "tiny", "tiny", home / "adapters", PrecisionChoice(precision, "cpu", False, "a test"))
+    plain = audio(fast)
+    for kind in KINDS:
+        exact, made = audio(model, AdapterUse(kind)), audio(fast, AdapterUse(kind))
+        assert snr_db(torch.from_numpy(exact), torch.from_numpy(made)) > 15, kind
+        assert np.array_equal(audio(fast, AdapterUse(kind)), made), kind
+    assert np.array_equal(audio(fast), plain)
 
 
 def test_adapters_blend_and_their_order_is_kept(model: LoadedModel) -> None:
