@@ -26,21 +26,26 @@ import soundfile
 from numpy.typing import NDArray
 
 from sa3_daw import edits
+from sa3_daw.adapter_words import adapter_use
 from sa3_daw.audio.files import read_wav
-from sa3_daw.client import Client, JobEvent, Take, new_job_id, random_seed
+from sa3_daw.client import Client, JobEvent, JobStream, Take, collect, new_job_id, random_seed
 from sa3_daw.errors import invalid
-from sa3_daw.job import Job, Region
+from sa3_daw.job import AdapterUse, Job, Region
 from sa3_daw.music import places
 from sa3_daw.music.timeline import TempoMap, check_bpm, parse_meter, round_half_up
-from sa3_daw.protocol.messages import Accepted
+from sa3_daw.protocol.messages import Accepted, Finished
 from sa3_daw.recipe import job_of_take, with_accepted, write_take
 from sa3_daw.render.picture import draw_picture
 
-__all__ = ["Clip", "Session"]
+__all__ = ["Clip", "RunningJob", "Session"]
 
 Length = int | float | Fraction
 RegionLike = str | tuple[int, int]
 """Samples from the clip's start, half-open; or text such as "1:2bars", "0.5s:2s", "3beats:"."""
+PlaceLike = str | int
+"""Samples from the timeline's origin; or text such as "8bars", "2.5s", "3beats"."""
+AdapterLike = str | AdapterUse
+"""An adapter's use; or text such as "warmth", "warmth:0.8"."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +99,43 @@ class Clip:
         )
 
 
+class RunningJob:
+    """A job at the daemon. Several may run at once; leaving the ``with`` block cancels one that is not read out."""
+
+    def __init__(self, stream: JobStream) -> None:
+        self.job = stream.job
+        """With the model's own steps and guidance once the daemon has accepted it."""
+        self.finished: Finished | None = None
+        """The daemon's last word, with the time that each stage took."""
+        self._stream = stream
+
+    def clips(self) -> tuple[Clip, ...]:
+        """Wait for the end; return the variations, each with the job that makes it again. Raises the job's Sa3Error."""
+        result = collect(self._stream, self._hear)
+        self.finished = result.finished
+        return tuple(Clip(made.samples, job_of_take(self.job, made.take.made), made.take) for made in result.takes)
+
+    def close(self) -> None:
+        """Cancel the job if it still lives."""
+        self._stream.close()
+
+    def __enter__(self) -> RunningJob:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _hear(self, event: JobEvent) -> None:
+        if isinstance(event, Accepted):
+            self.job = with_accepted(self.job, event)
+
+
 class Session:
-    """A tempo, a metre, a rate and a model, and the verbs. The user's daemon is found, or started.
+    """A tempo map, a rate, a model with its adapters, and the verbs. The user's daemon is found, or started.
 
     Every verb blocks until its clip is whole, and raises Sa3Error when the job cannot be done. A seed of None is any.
     An edit without a prompt uses its clip's. For what the verbs do not offer, make a ``job``, ``replace`` its fields
-    and ``run`` it.
+    and ``run`` it, or ``start`` several.
     """
 
     def __init__(
@@ -108,15 +144,18 @@ class Session:
         meter: str = "4/4",
         sample_rate: int = 44_100,
         model: str = "nano",
+        adapters: Sequence[AdapterLike] = (),
+        tempo: TempoMap | None = None,
         client: Client | None = None,
     ) -> None:
-        """Connect; a ``client`` that is handed in stays open at the end."""
+        """Connect; a ``client`` that is handed in stays open at the end. A ``tempo`` replaces bpm and meter."""
         check_bpm("bpm", bpm)
         if sample_rate < 1:
             raise invalid("sample_rate", sample_rate, "1 or more")
-        self.tempo = TempoMap.constant(bpm, *parse_meter(meter))
+        self.tempo = tempo or TempoMap.constant(bpm, *parse_meter(meter))
         self.sample_rate = sample_rate
         self.model = model
+        self.adapters = tuple(adapter_use(each) if isinstance(each, str) else each for each in adapters)
         self.client = client or Client.connect()
         self._owns_client = client is None
 
@@ -137,13 +176,15 @@ class Session:
         bars: Length | None = None,
         seconds: Length | None = None,
         samples: int | None = None,
+        at: PlaceLike = 0,
         seed: int | None = None,
         steps: int = 0,
         negative_prompt: str = "",
     ) -> Clip:
-        """Make a clip at the session's first bar; exactly one length."""
-        num_samples = self.length_samples(0, bars, seconds, samples)
-        job = self.job(prompt, num_samples, seed)
+        """Make a clip at a place on the timeline; exactly one length."""
+        start_sample = self.place(at)
+        num_samples = self.length_samples(start_sample, bars, seconds, samples)
+        job = replace(self.job(prompt, num_samples, seed), start_sample=start_sample)
         return self.run(replace(job, steps=steps, negative_prompt=negative_prompt))[0]
 
     def inpaint(
@@ -168,6 +209,27 @@ class Session:
         job, audio = self._edit(clip, prompt, seed)
         return self.run(edits.continue_after(job, audio, clip.num_samples, num_samples))[0]
 
+    def continue_before(
+        self,
+        clip: Clip,
+        bars: Length | None = None,
+        seconds: Length | None = None,
+        samples: int | None = None,
+        prompt: str | None = None,
+        seed: int | None = None,
+    ) -> Clip:
+        """Lead into a clip; the result is the new part and the clip, sample for sample.
+
+        It starts that much earlier. A clip too close to the origin is moved on by whole bars first.
+        """
+        place = places.Clip(TempoMap(clip.job.tempo_map), clip.job.start_sample, clip.num_samples, clip.sample_rate)
+        if bars is not None and seconds is None and samples is None:
+            samples, bars = places.bars_before_samples(place, Fraction(bars)), None
+        num_samples = self.length_samples(0, bars, seconds, samples)
+        job, audio = self._edit(clip, prompt, seed)
+        job = replace(job, start_sample=places.led_into(place, num_samples))
+        return self.run(edits.continue_before(job, audio, clip.num_samples, num_samples))[0]
+
     def restyle(self, clip: Clip, noise_level: float, prompt: str | None = None, seed: int | None = None) -> Clip:
         """Make the whole clip anew from what it is; the lower ``noise_level``, the closer to it."""
         job, audio = self._edit(clip, prompt, seed)
@@ -189,7 +251,7 @@ class Session:
         return Clip(stereo, replace(self.job(prompt, stereo.shape[1], 0), start_sample=start_sample))
 
     def job(self, prompt: str, num_samples: int, seed: int | None = None) -> Job:
-        """Return a generate job with the session's tempo, rate and model."""
+        """Return a generate job with the session's tempo, rate, model and adapters."""
         return Job(
             job_id=new_job_id(),
             prompt=prompt,
@@ -198,19 +260,21 @@ class Session:
             seed=random_seed() if seed is None else seed,
             tempo_map=self.tempo.points,
             model=self.model,
+            adapters=self.adapters,
         )
 
     def run(self, job: Job) -> tuple[Clip, ...]:
         """Run any job; return its variations, each with the job that makes it again."""
-        asked = job
+        with self.start(job) as running:
+            return running.clips()
 
-        def hear(event: JobEvent) -> None:
-            nonlocal asked
-            if isinstance(event, Accepted):
-                asked = with_accepted(job, event)
+    def start(self, job: Job) -> RunningJob:
+        """Send any job and return at once; its clips are then read from what is returned."""
+        return RunningJob(self.client.submit(job))
 
-        result = self.client.generate(job, hear)
-        return tuple(Clip(made.samples, job_of_take(asked, made.take.made), made.take) for made in result.takes)
+    def place(self, at: PlaceLike) -> int:
+        """Return a place on the timeline as a sample. Raises InvalidField."""
+        return places.read_place(str(at), places.Clip(self.tempo, 0, 0, self.sample_rate))
 
     def length_samples(
         self, start_sample: int, bars: Length | None, seconds: Length | None, samples: int | None

@@ -11,6 +11,8 @@ import pytest
 
 from sa3_daw.audio.files import read_wav
 from sa3_daw.errors import InvalidField
+from sa3_daw.job import AdapterUse, TempoPoint
+from sa3_daw.music.timeline import TempoMap
 from sa3_daw.session import Clip, Session
 from tests.running_daemon import RunningDaemon
 
@@ -39,6 +41,31 @@ def test_a_bar_is_exact_and_the_clip_tells_what_made_it(clip: Clip) -> None:
 def test_continuing_by_bars_tiles_the_bar_grid(session: Session, clip: Clip) -> None:
     longer = session.continue_after(clip, bars=1)
     assert longer.num_samples == session.tempo.bar_range_samples(0, 2, 48_000)[1] == 2 * BAR
+
+
+def test_a_lead_in_ends_where_the_clip_starts(session: Session, clip: Clip) -> None:
+    late = session.generate("late", samples=BAR, at="4bars", seed=2)
+    led = session.continue_before(late, bars=1)
+    assert (led.job.start_sample, led.num_samples) == (late.job.start_sample - BAR, 2 * BAR)
+    assert led.job.source is not None and led.job.source.start_sample == BAR
+    moved = session.continue_before(clip, samples=100)
+    assert moved.job.start_sample == BAR - 100
+
+
+def test_a_tempo_map_places_clips_and_adapters_reach_the_job(session: Session) -> None:
+    tempo = TempoMap([TempoPoint(0.0, 120.0), TempoPoint(8.0, 60.0, 3, 4)])
+    mapped = Session(tempo=tempo, sample_rate=48_000, adapters=["warmth:0.5"], client=session.client)
+    assert mapped.job("x", 10).adapters == (AdapterUse("warmth", 0.5),)
+    plain = Session(tempo=tempo, sample_rate=48_000, client=session.client)
+    clip = plain.generate("slow", bars=1, at="2bars", seed=1)
+    assert (clip.job.start_sample, clip.num_samples) == (4 * 48_000, 3 * 48_000)
+    assert clip.job.tempo_map == tempo.points
+
+
+def test_started_jobs_run_side_by_side(session: Session) -> None:
+    with session.start(session.job("a", 4096, 1)) as first, session.start(session.job("b", 4096, 2)) as second:
+        assert [clip.job.seed for running in (second, first) for clip in running.clips()] == [2, 1]
+        assert first.finished is not None
 
 
 def test_regions_are_samples_or_words(session: Session, clip: Clip) -> None:

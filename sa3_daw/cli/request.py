@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sa3_daw.adapter_words import adapter_use
 from sa3_daw.errors import InvalidField, invalid
-from sa3_daw.job import AdapterUse, Job, TempoPoint
+from sa3_daw.job import Job, TempoPoint
 from sa3_daw.music.timeline import TempoMap, check_bpm, parse_meter, round_half_up
 
 MAX_INTEGER = 2**63 - 1
 MAX_TEMPO_MAP_BYTES = 1 << 20
-ADAPTER = re.compile(
-    r"(?P<name>[^:]+)(:(?P<strength>[+-]?\d{1,6}(\.\d{1,9})?))?"
-    r"(:(?P<low>\d(\.\d{1,9})?)-(?P<high>\d(\.\d{1,9})?))?(:(?P<filter>[^:]+))?"
-)
-ADAPTER_WORDS = (
-    "NAME[:STRENGTH[:MIN-MAX[:LAYERS]]], such as warmth, warmth:0.8, warmth:0.8:0.3-1, warmth:1:0-1:-cross_attn"
-)
 
 
 @dataclass(frozen=True)
@@ -108,15 +101,6 @@ def sample_range(arguments: argparse.Namespace, tempo: TempoMap) -> tuple[int, i
                 raise invalid("seconds", float(arguments.seconds), f"at least one sample, {1 / rate:.3g}")
     checked("end of the range in samples", end, 1)
     return start, end
-
-
-def adapter_use(text: str) -> AdapterUse:
-    """Read what stands after --adapter. Raises InvalidField."""
-    found = ADAPTER.fullmatch(text)
-    if not found:
-        raise invalid("adapter", text, ADAPTER_WORDS)
-    low, high = float(found["low"] or 0), float(found["high"] or 1)
-    return AdapterUse(found["name"], float(found["strength"] or 1), low, high, found["filter"] or "")
 
 
 def checked(field: str, value: int, least: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 
 from sa3_daw import edits
 from sa3_daw.cli.perform import check_outputs, perform
@@ -16,7 +15,7 @@ from sa3_daw.cli.source import read_source
 from sa3_daw.client import Client, audio_address, new_job_id, random_seed
 from sa3_daw.errors import invalid
 from sa3_daw.job import Job
-from sa3_daw.music.places import Clip, ppq_after_bars, read_region
+from sa3_daw.music.places import Clip, bars_before_samples, led_into, ppq_after_bars, read_region
 from sa3_daw.music.timeline import TempoMap, round_half_up
 
 Edit = Callable[[Job, str, int], Job]
@@ -46,7 +45,8 @@ def continue_clip(arguments: argparse.Namespace) -> int:
         clip = Clip(TempoMap(job.tempo_map), job.start_sample, num_samples, job.sample_rate)
         if not arguments.before:
             return edits.continue_after(job, audio, num_samples, length_after(arguments, clip))
-        job, num_new = led_into(arguments, job, clip)
+        num_new = length_before(arguments, clip)
+        job = replace(job, start_sample=led_into(clip, num_new))
         return edits.continue_before(job, audio, num_samples, num_new)
 
     return edit_clip(arguments, edit)
@@ -93,26 +93,11 @@ def length_after(arguments: argparse.Namespace, clip: Clip) -> int:
     return checked("bars in samples", num_samples, 1)
 
 
-def led_into(arguments: argparse.Namespace, job: Job, clip: Clip) -> tuple[Job, int]:
-    """Return the job moved to where the lead-in starts, and the lead-in's length.
-
-    A clip too close to the origin is moved on by whole bars, which keeps its beats; that needs one tempo throughout.
-    """
+def length_before(arguments: argparse.Namespace, clip: Clip) -> int:
+    """Return the length asked for, up to the clip's start."""
     if arguments.bars is None:
-        num_new = plain_length(arguments, clip.sample_rate)
-    else:
-        start = clip.tempo.seconds_at(ppq_after_bars(clip.tempo, clip.start_ppq(), -arguments.bars))
-        num_new = checked("bars in samples", clip.start_sample - round_half_up(start * clip.sample_rate), 1)
-    start_sample = clip.start_sample - num_new
-    if start_sample >= 0:
-        return replace(job, start_sample=start_sample), num_new
-    if len(job.tempo_map) > 1:
-        allowed = f"at most {clip.start_sample} samples: the clip lies that far behind the tempo map's origin"
-        raise invalid("length before the clip", num_new, allowed)
-    bar_samples = max(1, clip.tempo.sample_at(clip.tempo.ppq_of_bar(1), clip.sample_rate))
-    bars = Fraction(-(start_sample // bar_samples))
-    moved = clip.tempo.sample_at(ppq_after_bars(clip.tempo, clip.start_ppq(), bars), clip.sample_rate)
-    return replace(job, start_sample=moved - num_new), num_new
+        return plain_length(arguments, clip.sample_rate)
+    return checked("bars in samples", bars_before_samples(clip, arguments.bars), 1)
 
 
 def plain_length(arguments: argparse.Namespace, sample_rate: int) -> int:

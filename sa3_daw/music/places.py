@@ -12,6 +12,7 @@ from sa3_daw.job import Region
 from sa3_daw.music.timeline import TempoMap, round_half_up
 
 PLACE = re.compile(r"(?P<number>\d{1,18}(?:\.\d{1,18})?(?:/[1-9]\d{0,8})?)(?P<unit>s|beats?|bars?|)")
+PLACE_WORDS = "a place such as 96000 (samples), 0.5s, 3beats, 4bars, 9/2bars, 0 or later"
 REGION_WORDS = "START:END from the clip's start, such as 96000:144000, 0.5s:2s, 1:2bars, 3beats:, START below END"
 
 
@@ -64,6 +65,14 @@ def read_region(text: str, clip: Clip) -> Region:
     return Region(first, last)
 
 
+def read_place(text: str, clip: Clip) -> int:
+    """Read one place or length; return its sample, from the clip's start. Raises InvalidField."""
+    found = PLACE.fullmatch(text)
+    if not found:
+        raise invalid("place", text, PLACE_WORDS)
+    return sample_of(found["number"], found["unit"], clip)
+
+
 def sample_of(number: str, unit: str, clip: Clip) -> int:
     """Return the sample of a place, from the clip's start."""
     whole, _, divisor = number.partition("/")
@@ -74,6 +83,28 @@ def sample_of(number: str, unit: str, clip: Clip) -> int:
         return round_half_up(value)
     later = ppq_after_bars if unit.startswith("bar") else ppq_after_beats
     return clip.tempo.sample_at(later(clip.tempo, clip.start_ppq(), value), clip.sample_rate) - clip.start_sample
+
+
+def bars_before_samples(clip: Clip, num_bars: Fraction) -> int:
+    """Return how many samples the bars take that end where the clip starts; a clip may start before the origin."""
+    start = clip.tempo.seconds_at(ppq_after_bars(clip.tempo, clip.start_ppq(), -num_bars))
+    return clip.start_sample - round_half_up(start * clip.sample_rate)
+
+
+def led_into(clip: Clip, num_new: int) -> int:
+    """Return where a clip starts with ``num_new`` samples before it. Raises InvalidField.
+
+    A clip too close to the origin is moved on by whole bars, which keeps its beats; that needs one tempo throughout.
+    """
+    start_sample = clip.start_sample - num_new
+    if start_sample >= 0:
+        return start_sample
+    if len(clip.tempo.points) > 1:
+        allowed = f"at most {clip.start_sample} samples: the clip lies that far behind the tempo map's origin"
+        raise invalid("length before the clip", num_new, allowed)
+    bar_samples = max(1, clip.tempo.sample_at(clip.tempo.ppq_of_bar(1), clip.sample_rate))
+    bars = Fraction(-(start_sample // bar_samples))
+    return clip.tempo.sample_at(ppq_after_bars(clip.tempo, clip.start_ppq(), bars), clip.sample_rate) - num_new
 
 
 def ppq_after_bars(tempo: TempoMap, ppq: Fraction, num_bars: Fraction) -> Fraction:
