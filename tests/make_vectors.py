@@ -119,6 +119,8 @@ MESSAGES: list[msg.Message] = [
     msg.Ready(4243),
     msg.Made(MADE),
     msg.Residency((RESIDENT,)),
+    msg.Expect(JOB),
+    msg.LatentsWritten(131104),
 ]
 SOUND = struct.pack("<4f", 0.0, 1.0, -0.5, -0.25)
 BUFFERS: dict[type, bytes] = {msg.Audio: SOUND, msg.PutAudio: SOUND, msg.GetAudioReply: SOUND}

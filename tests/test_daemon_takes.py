@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sa3_daw import edits
-from sa3_daw.blobs import audio_path
+from sa3_daw.blobs import audio_path, latents_path
 from sa3_daw.client import Client, Take, audio_address
 from sa3_daw.errors import InvalidField, LimitExceeded, RequestError, Sa3Error
 from sa3_daw.job import Region
@@ -212,6 +212,27 @@ def test_garbage_keeps_starred_takes_and_what_they_were_made_from(tmp_path: Path
         assert client.get_audio(ids[1].audio).shape == (2, 8192), "the source of a starred take is gone"
         assert not audio_path(data_of(daemon), ids[0].audio).exists()
         assert client.status().store.num_bytes == 2 * 8192 * 8
+
+
+def test_latents_count_in_the_budget_go_first_and_go_with_their_audio(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        kept, deleted = (client.generate(replace(a_job(), seed=seed)).takes[0].take for seed in range(2))
+        data_dir = data_of(daemon)
+    latents = {audio: latents_path(data_dir, audio, "a") for audio in (kept.audio, deleted.audio, "0" * 64)}
+    for age, path in enumerate(latents.values()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1 << 20))
+        os.utime(path, (1000 - age, 1000 - age))
+    latents[kept.audio].with_suffix(".part").write_bytes(b"half")
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        assert not latents[kept.audio].with_suffix(".part").exists()
+        assert client.status().store.num_bytes == 2 * 8192 * 8 + (3 << 20)
+        assert client.delete_take(deleted.take_id)
+        assert [path.exists() for path in latents.values()] == [True, False, True]
+        assert client.collect_garbage(2) == (0, 1 << 20), "those without audio go in any case"
+        assert client.collect_garbage(1) == (0, 1 << 20)
+        assert not any(path.exists() for path in latents.values())
+        assert client.status().store.num_bytes == 8192 * 8 and len(client.list_takes()) == 1
 
 
 def test_the_oldest_takes_make_room_for_new_ones(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_least_recently_used_goes_first(model: LoadedModel) -> None:
             made.append(index)
             return torch.zeros(10)
 
-        heard.latents(plans[index], 0, 4, encode)
+        heard.latents(plans[index], model.same, 0, 4, encode)
 
     for index in (0, 1, 0, 2, 0, 1):
         ask(index)

@@ -26,7 +26,9 @@ sa3::Frames read_frames(const std::filesystem::path& path) {
     return frames;
 }
 
-bool is_engine_only(const std::string& kind) { return kind == "ready" || kind == "made" || kind == "residency"; }
+bool is_engine_only(const std::string& kind) {
+    return kind == "ready" || kind == "made" || kind == "residency" || kind == "expect" || kind == "latents_written";
+}
 
 }  // namespace
 

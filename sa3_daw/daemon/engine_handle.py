@@ -194,6 +194,11 @@ class EngineHandle:
         self.heard_at = monotonic()
         self._send(task, task.job_id if isinstance(task, Job) else "")
 
+    def tell(self, message: Message) -> None:
+        """Tell the idle engine something that it does not answer."""
+        assert self.state == "idle"
+        self._send(message, "")
+
     def cancel(self, job_id: str) -> None:
         """Ask the engine to stop a job; it answers with the job's last event."""
         self._send(Cancel(), job_id)

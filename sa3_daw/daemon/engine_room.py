@@ -24,7 +24,9 @@ from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
 from sa3_daw.protocol.framing import Received
 from sa3_daw.protocol.messages import (
     EngineStatus,
+    Expect,
     Header,
+    LatentsWritten,
     LoadModel,
     LoadModelReply,
     Message,
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 RETIRE_GRACE_SECONDS = 10.0
 
 Answer = Callable[[Address, Header, Message], None]
+CountLatents = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,17 @@ class Order:
 class EngineRoom:
     """The engine, its tasks and its models."""
 
-    def __init__(self, config: DaemonConfig, context: zmq.Context[Any], ipc: IpcDir | None, answer: Answer) -> None:
+    def __init__(
+        self,
+        config: DaemonConfig,
+        context: zmq.Context[Any],
+        ipc: IpcDir | None,
+        answer: Answer,
+        latents_written: CountLatents,
+    ) -> None:
         self._config = config
         self._answer = answer
+        self._latents_written = latents_written
         self._orders: deque[Order] = deque()
         self._order: Order | None = None
         self._job_id = ""
@@ -111,6 +122,10 @@ class EngineRoom:
         self._job_id = job.job_id
         self.handle.give(job)
 
+    def expect(self, job: Job) -> None:
+        """Let the idle engine know a job that may come, for when it has nothing else to do."""
+        self.handle.tell(Expect(job))
+
     def cancel(self) -> None:
         """Ask the engine to stop its job. From now on it has limited time to do so."""
         if self._cancel_asked_at is None:
@@ -136,6 +151,8 @@ class EngineRoom:
             message = received.message
             if isinstance(message, Residency):
                 self.models = message.models
+            elif isinstance(message, LatentsWritten):
+                self._latents_written(message.num_bytes)
             elif self._order is not None and isinstance(message, LoadModelReply | UnloadModelReply | Rejected):
                 self._order_done(message)
             elif received.header.job and received.header.job == self._job_id:

@@ -25,7 +25,7 @@ from sa3_daw.daemon.scheduler import Scheduler, Ticket
 from sa3_daw.daemon.statistics import Statistics
 from sa3_daw.daemon.takes import TakeStore, same_content
 from sa3_daw.errors import EngineDead, EngineError, invalid
-from sa3_daw.job import Job
+from sa3_daw.job import Job, Source
 from sa3_daw.logs import about
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.framing import Received
@@ -317,9 +317,17 @@ class Jobs:
             self._forecast.observe(live.job, sum(last.timings_seconds.values()))
             live.is_computed = True
             live.log.add(Entry(last))
+            self._expect_edits(live)
             self._deliver(live)
         else:
             self._close(live, last)
+
+    def _expect_edits(self, live: LiveJob) -> None:
+        """Let the engine prepare, when it has time, for the same job with one of its takes as the source."""
+        if self._room.handle.state == "idle":
+            for audio in live.recorder_of_run.made:
+                source = Source(audio)
+                self._room.expect(replace(live.job, source=source, warp=False, loudness_lufs=None))
 
     def _preempt(self) -> None:
         running = self.scheduler.running

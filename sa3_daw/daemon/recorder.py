@@ -32,6 +32,8 @@ class Recorder:
         self._completed: set[int] = set()
         self.addresses: set[str] = {job.source.audio} if job.source else set()
         """Stored audio this job needs while it lives."""
+        self.made: list[str] = []
+        """The audio of its whole takes, as far as they were stored."""
 
     def add(self, message: Audio, buffer: bytes) -> tuple[Entry, bytes] | None:
         """Record a chunk; return what is new in it, None when all of it was here. Raises EngineError on a gap."""
@@ -63,6 +65,7 @@ class Recorder:
         take = self._takes.add(self._job, made, spool)
         if take.audio:
             self.addresses.add(take.audio)
+            self.made.append(take.audio)
         return take
 
     def check_complete(self) -> None:

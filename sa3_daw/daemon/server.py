@@ -91,7 +91,13 @@ class Server:
         self._context = zmq.Context()
         self._context.max_sockets = 1023
         self._ipc = IpcDir(config.runtime_dir) if zmq.has("ipc") else None
-        self._room = EngineRoom(config, self._context, self._ipc, lambda *answer: self._desk.answer(*answer))
+        self._room = EngineRoom(
+            config,
+            self._context,
+            self._ipc,
+            answer=lambda *answer: self._desk.answer(*answer),
+            latents_written=lambda num_bytes: self._jobs.takes.latents_written(num_bytes),
+        )
         keys, client_key = server_keys(config), zmq.curve_keypair()
         self._authenticator = Authenticator(
             self._context,

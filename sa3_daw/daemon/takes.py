@@ -1,5 +1,7 @@
 """The take store: what was made, kept with its recipe, within a budget. Knows no client and no engine.
 
+Latents count in the budget and go first, because they can be made again.
+
 A disk that takes nothing costs the take and never the job: ``problem`` says what is wrong.
 """
 
@@ -18,6 +20,7 @@ from sa3_daw import __version__
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.audio_store import AudioStore, storage_error
 from sa3_daw.daemon.job_checks import too_large
+from sa3_daw.daemon.latent_shelf import LatentShelf
 from sa3_daw.daemon.limits import MAX_LISTED_TAKES, MAX_SEARCH_BYTES, MAX_TAG_BYTES, MAX_TAGS
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.take_index import Record, TakeIndex
@@ -54,6 +57,7 @@ class TakeStore:
         self._audio = audio
         self._in_use = in_use
         self._index = TakeIndex(config.data_dir)
+        self._latents = LatentShelf(config.data_dir)
         self._budget_bytes = config.takes_budget_mb << 20
         self._next_number = 0
         self.problem = ""
@@ -61,9 +65,20 @@ class TakeStore:
     def open(self) -> None:
         """Read what is there. Never raises for the disk's sake."""
         self._audio.open()
+        self._latents.open()
         self._index.open()
         last = self._index.last_id()
         self._next_number = int(last[:8]) + 1 if TAKE_ID.fullmatch(last) else 0
+
+    @property
+    def num_bytes(self) -> int:
+        """What audio and latents use on disk, as far as it was seen."""
+        return self._audio.num_bytes + self._latents.num_bytes
+
+    def latents_written(self, num_bytes: int) -> None:
+        """Count latents that an engine has written, and make room for them."""
+        self._latents.written(num_bytes)
+        self.make_room()
 
     def close(self) -> None:
         """Close the index."""
@@ -102,7 +117,7 @@ class TakeStore:
 
     def make_room(self) -> None:
         """Come closer to the configured budget, a few takes at a time, so that nobody waits for it. Never raises."""
-        if not self._budget_bytes or self._audio.num_bytes <= self._budget_bytes:
+        if not self._budget_bytes or self.num_bytes <= self._budget_bytes:
             return
         try:
             gone = self._collect(int(self._budget_bytes * KEPT_SHARE), MAX_DELETED_AT_ONCE)
@@ -113,12 +128,12 @@ class TakeStore:
     def make_room_for(self, num_bytes: int) -> None:
         """Make room for audio that a client sends. Raises LimitExceeded when it does not fit into the budget."""
         limit = self._budget_bytes
-        if not limit or self._audio.num_bytes + num_bytes <= limit:
+        if not limit or self.num_bytes + num_bytes <= limit:
             return
         if num_bytes <= limit:
             self.collect_garbage(min(int(limit * KEPT_SHARE), limit - num_bytes))
-        if self._audio.num_bytes + num_bytes > limit:
-            allowed = f"at most {max(0, limit - self._audio.num_bytes)} bytes, what takes_budget_mb leaves"
+        if self.num_bytes + num_bytes > limit:
+            allowed = f"at most {max(0, limit - self.num_bytes)} bytes, what takes_budget_mb leaves"
             shown = f"{num_bytes} bytes"
             raise LimitExceeded(
                 f"audio of {shown} does not fit; {allowed}", field="num_samples", value=shown, allowed=allowed
@@ -189,7 +204,7 @@ class TakeStore:
             num_takes = self._index.count()
         except (OSError, sqlite3.Error) as error:
             num_takes, self.problem = 0, str(error)
-        return StoreStatus(num_takes, self._audio.num_bytes, self._budget_bytes, self.problem)
+        return StoreStatus(num_takes, self.num_bytes, self._budget_bytes, self.problem)
 
     def _find(self, take_id: str) -> Record | None:
         return self._asked(lambda: self._index.get(take_id)) if TAKE_ID.fullmatch(take_id) else None
@@ -204,7 +219,10 @@ class TakeStore:
         """Delete one take; return the bytes freed."""
         self._index.remove(record.take.take_id)
         candidates = {record.take.audio, record.take.source} - {""}
-        return sum(self._audio.remove(audio) for audio in candidates if self._is_orphan(audio))
+        return sum(self._remove_audio(audio) for audio in candidates if self._is_orphan(audio))
+
+    def _remove_audio(self, audio: str) -> int:
+        return self._audio.remove(audio) + self._latents.remove_of(audio)
 
     def _is_orphan(self, audio: str) -> bool:
         return audio not in self._in_use() and not self._index.needs(audio) and self._audio.num_samples(audio) > 0
@@ -213,17 +231,18 @@ class TakeStore:
         """Delete at most so many takes; ``limit`` None deletes only what no take needs."""
         now, num_takes, num_freed = time(), 0, 0
         files = list(self._audio.files())
-        total = sum(num_bytes for _, num_bytes, _ in files)
+        self._audio.num_bytes = sum(num_bytes for _, num_bytes, _ in files)
         needed = self._index.all_needed() | set(self._in_use())
         for audio, _, changed in files:
             if audio not in needed and abs(now - changed) > ORPHAN_PATIENCE_SECONDS:
-                num_freed += self._audio.remove(audio)
+                num_freed += self._remove_audio(audio)
+        excess = None if limit is None else max(0, self.num_bytes - limit)
+        num_freed += self._latents.collect(lambda audio: self._audio.path(audio).is_file(), excess, most)
         for record in self._index.expendable():
-            if limit is None or total - num_freed <= limit or num_takes == most:
+            if limit is None or self.num_bytes <= limit or num_takes == most:
                 break
             num_freed += self._forget(record)
             num_takes += 1
-        self._audio.num_bytes = total - num_freed
         return CollectGarbageReply(num_takes, num_freed)
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import zmq
@@ -30,8 +30,10 @@ from sa3_daw.protocol.messages import (
     Audio,
     Cancel,
     Cancelled,
+    Expect,
     Failed,
     Finished,
+    LatentsWritten,
     LoadModel,
     LoadModelReply,
     Made,
@@ -46,7 +48,13 @@ from sa3_daw.protocol.messages import (
     UnloadModelReply,
 )
 
+if TYPE_CHECKING:
+    from sa3_daw.engine.ahead import Ahead
+
 log = logging.getLogger("sa3_daw.engine")
+
+PAUSE_BEFORE_AHEAD_SECONDS = 1.0
+"""So long nothing must have come before anything is prepared: between two requests of one musician nothing is."""
 
 
 class Engine(Protocol):
@@ -95,6 +103,10 @@ class Link:
                 return received.message, received.header.job
         return None
 
+    def has_message(self, timeout_seconds: float) -> bool:
+        """Wait at most so long for a message; tell whether there is one."""
+        return bool(self._socket.poll(int(1000 * timeout_seconds)))
+
     def close(self) -> None:
         """Send what is left, at most a second long, and close."""
         self._socket.close()
@@ -121,8 +133,8 @@ def _end_with_daemon() -> None:
     os._exit(1)
 
 
-def serve(link: Link, engine: Engine) -> None:
-    """Do what the daemon asks until it says shutdown."""
+def serve(link: Link, engine: Engine, ahead: Ahead | None = None) -> None:
+    """Do what the daemon asks until it says shutdown; between tasks, what an engine that looks ahead expects."""
     link.send(Ready(os.getpid()))
     told: tuple[ResidentModel, ...] = ()
     goes_on = True
@@ -130,6 +142,8 @@ def serve(link: Link, engine: Engine) -> None:
         if engine.models() != told:
             told = engine.models()
             link.send(Residency(told))
+        if ahead is not None:
+            work_ahead(link, ahead)
         received = link.receive(wait=True)
         assert received is not None
         message, _ = received
@@ -139,6 +153,26 @@ def serve(link: Link, engine: Engine) -> None:
             goes_on = serve_job(link, message, engine)
         elif isinstance(message, LoadModel | UnloadModel):
             link.send(obey(message, engine))
+        elif isinstance(message, Expect) and ahead is not None:
+            ahead.expect(message.job)
+
+
+def work_ahead(link: Link, ahead: Ahead) -> None:
+    """Prepare while nothing comes; tell what was written, by the task before as well."""
+    tell_written(link, ahead)
+    if ahead.has_work and not link.has_message(PAUSE_BEFORE_AHEAD_SECONDS):
+        with closing(ahead.work()) as pieces:  # type: ignore[type-var]
+            for _ in pieces:
+                if link.has_message(0):
+                    break
+        tell_written(link, ahead)
+
+
+def tell_written(link: Link, ahead: Ahead) -> None:
+    """Tell the daemon how much more latents there are on disk."""
+    num_bytes = ahead.take_num_written_bytes()
+    if num_bytes:
+        link.send(LatentsWritten(num_bytes))
 
 
 def serve_job(link: Link, job: Job, engine: Engine) -> bool:
@@ -153,18 +187,8 @@ def serve_job(link: Link, job: Job, engine: Engine) -> bool:
                 if order is not None:
                     link.send(Cancelled(), job.job_id)
                     return isinstance(order, Cancel)
-    except Sa3Error as error:
-        log.warning("failed: %s", error.message, extra=about(job.job_id))
-        link.send(failed(error), job.job_id)
-    except MemoryError as error:
-        link.send(failed(out_of_memory(job, error)), job.job_id)
     except Exception as error:
-        log.exception("failed", extra=about(job.job_id))
-        if is_out_of_memory(error):
-            link.send(failed(out_of_memory(job, error)), job.job_id)
-        else:
-            reason = f"{type(error).__name__}: {error}"
-            link.send(failed(EngineError(f"the engine could not finish the job: {reason:.500}")), job.job_id)
+        link.send(failed(error_of_job(job, error)), job.job_id)
     return True
 
 
@@ -207,6 +231,18 @@ def wire_event(event: Event, job_id: str) -> tuple[Message, str, bytes | None]:
     return Progress(event.stage, event.step, event.num_steps), job_id, None
 
 
+def error_of_job(job: Job, error: Exception) -> Sa3Error:
+    """Log what ended a job and return it as one of our errors."""
+    if isinstance(error, Sa3Error):
+        log.warning("failed: %s", error.message, extra=about(job.job_id))
+        return error
+    log.error("failed", exc_info=error, extra=about(job.job_id))
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
+        return out_of_memory(job, error)
+    reason = f"{type(error).__name__}: {error}"
+    return EngineError(f"the engine could not finish the job: {reason:.500}")
+
+
 def failed(error: Sa3Error) -> Failed:
     """Return the message that carries an error."""
     return Failed(error.code, error.message, error.field, error.value, error.allowed)
@@ -241,11 +277,12 @@ def main() -> int:
     link = Link(settings)
     rest_between_regions()
     # Here and not above: torch takes seconds, and engines that need none share this module.
+    from sa3_daw.engine.ahead import Ahead
     from sa3_daw.engine.residency import Residents
 
     residents = Residents(config)
     residents.preload()
-    serve(link, residents)
+    serve(link, residents, Ahead(residents))
     link.close()
     return 0
 

@@ -17,8 +17,10 @@ from sa3_daw.catalogue import find_model
 from sa3_daw.config import DaemonConfig
 from sa3_daw.errors import Sa3Error
 from sa3_daw.generation.events import Event, Progress
+from sa3_daw.generation.heard import Heard
+from sa3_daw.generation.latent_files import LatentFiles
 from sa3_daw.generation.model import LoadedModel, load_model
-from sa3_daw.generation.run import run
+from sa3_daw.generation.run import hear_ahead, run
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job
 from sa3_daw.models.precision import PrecisionChoice, choose_precision
@@ -44,7 +46,8 @@ class Residents:
         torch.set_num_threads(config.engine_threads)
         self._config = config
         self._chosen: PrecisionChoice | None = None
-        self._store = SourceStore(config.data_dir)
+        self.latent_files = LatentFiles(config.data_dir)
+        self._store = SourceStore(config.data_dir, Heard(self.latent_files))
         self._residents: dict[str, Resident] = {}
 
     def preload(self) -> None:
@@ -67,6 +70,12 @@ class Residents:
             yield from run(job, resident.model, self._store)
         finally:
             resident.used_at = monotonic()
+
+    def hear_ahead(self, job: Job) -> Iterator[None]:
+        """Encode what a job would hear of its source, piece by piece; nothing when its model is not resident."""
+        resident = self._residents.get(job.model)
+        if resident is not None:
+            yield from hear_ahead(job, resident.model, self._store)
 
     def load(self, name: str, keep_alive_seconds: float) -> None:
         """Make a model resident and keep it so for at least that long."""

@@ -6,6 +6,8 @@ the next window continues it. Shapes: B batch, D latent channels, T latent frame
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -28,16 +30,12 @@ class Canvas:
         for window in plan.windows:
             for start, end in window.made:
                 self._to_make_T[start:end] = True
-        self._heard_frames = 0
+        self._unheard = stretches_to_hear(plan, same) if source is not None else {}
 
     def look_at(self, window: Window) -> tuple[Tensor, Tensor]:
         """Return keep-mask [T] (1 keeps) and latents [B, D, T] of a window, its part of the source encoded."""
-        if self._source is not None:
-            left, right = decoder_context_frames(self._same.spec)
-            start = max(self._heard_frames, window.start - left, 0)
-            end = min(window.end + right, len(self.known_T))
-            if start < end:
-                self._hear(self._source, start, end)
+        if window in self._unheard:
+            self._hear(*self._unheard.pop(window))
         inside = slice(window.start, window.end)
         return self.known_T[inside].float(), self.latents_BDT[..., inside]
 
@@ -59,21 +57,41 @@ class Canvas:
         waiting = torch.nonzero(self._to_make_T & ~self.known_T)
         return int(waiting[0]) if len(waiting) else len(self.known_T)
 
-    def _hear(self, source: WorkSource, start: int, end: int) -> None:
-        inside = slice(start, end)
+    def _hear(self, start: int, end: int) -> None:
+        source, inside = self._source, slice(start, end)
+        assert source is not None
         encoded = self._heard.latents(
-            self._plan, start, end, lambda: encode_frames(self._plan, self._same, source, start, end)
+            self._plan, self._same, start, end, lambda: encode_frames(self._plan, self._same, source, start, end)
         )
         self.latents_BDT[..., inside] = torch.where(self.known_T[inside], self.latents_BDT[..., inside], encoded)
         self.known_T[inside] |= ~self._to_make_T[inside]
-        self._heard_frames = end
+
+
+def stretches_to_hear(plan: EditPlan, same: Same) -> dict[Window, tuple[int, int]]:
+    """Return the frames of the source that each window needs and none before it needed."""
+    left, right = decoder_context_frames(same.spec)
+    found: dict[Window, tuple[int, int]] = {}
+    heard = 0
+    for window in plan.windows:
+        start, end = max(heard, window.start - left), min(window.end + right, plan.grid.num_frames)
+        if start < end:
+            found[window] = start, end
+            heard = end
+    return found
 
 
 def encode_frames(plan: EditPlan, same: Same, source: WorkSource, start: int, end: int) -> Tensor:
     """Return the latents [D, end - start] of the source, as if the whole clip were encoded at once."""
+    return torch.cat(list(encode_pieces(plan, same, source, start, end)), dim=-1)
+
+
+def encode_pieces(plan: EditPlan, same: Same, source: WorkSource, start: int, end: int) -> Iterator[Tensor]:
+    """Yield the same in consecutive pieces."""
     align = same.spec.frame_alignment
     left, right = context_frames(same.spec.encoder, align)
     first = max(0, (start - left) // align * align)
     last = min(plan.grid.num_frames, -(-(end + right) // align) * align)
     pieces = source.at_model_rate(plan.grid.sample_of(first), plan.grid.sample_of(last))
-    return torch.cat(list(encode_stream(same, pieces)), dim=-1)[:, start - first : end - first]
+    for latents_DT in encode_stream(same, pieces):
+        yield latents_DT[:, max(0, start - first) : max(0, end - first)]
+        first += latents_DT.shape[-1]

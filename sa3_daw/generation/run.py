@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from sa3_daw.errors import invalid
+from sa3_daw.generation.canvas import encode_pieces, stretches_to_hear
 from sa3_daw.generation.conditioning import read_text
 from sa3_daw.generation.denoise import Sampling
 from sa3_daw.generation.edit_plan import EditPlan, plan_passes
@@ -52,6 +55,20 @@ def run(job: Job, model: LoadedModel, store: SourceStore | None = None) -> Itera
                     reports.append((yield from studio.deliver(studio.best(rolled))))
                     rolled.clear()
     yield Finished(job.num_samples, reports[0].peak_db, reports[0].rms_db, timings.seconds)
+
+
+def hear_ahead(job: Job, model: LoadedModel, store: SourceStore) -> Iterator[None]:
+    """Encode what a job would hear of its source and does not remember, one piece at each turn."""
+    plan, _ = plan_passes(job, model.spec)
+    source, same = find_source(plan, store), model.same
+    assert source is not None
+    for start, end in stretches_to_hear(plan, same).values():
+        if store.heard.find(plan, same, start, end) is None:
+            pieces = []
+            for piece in encode_pieces(plan, same, source, start, end):
+                pieces.append(piece)
+                yield
+            store.heard.keep(plan, same, start, end, torch.cat(pieces, dim=-1))
 
 
 def total_steps(job: Job, sampling: Sampling, plan: EditPlan, joint_plan: EditPlan | None, num_groups: int) -> int:

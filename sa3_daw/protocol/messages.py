@@ -526,6 +526,20 @@ class Residency:
     models: tuple[ResidentModel, ...]
 
 
+@dataclass(frozen=True)
+class Expect:
+    """To an engine: a job that may come, with a source that can be encoded while nothing else is to be done."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class LatentsWritten:
+    """An engine has put so many bytes of latents beside the stored audio since it last told."""
+
+    num_bytes: int
+
+
 REQUESTS: dict[str, type] = {
     "hello": Hello,
     "generate": Job,
@@ -571,7 +585,13 @@ REPLIES: dict[str, type] = {
     "alive": Alive,
 }
 
-ENGINE_ONLY: dict[str, type] = {"ready": Ready, "made": Made, "residency": Residency}
+ENGINE_ONLY: dict[str, type] = {
+    "ready": Ready,
+    "made": Made,
+    "residency": Residency,
+    "expect": Expect,
+    "latents_written": LatentsWritten,
+}
 """Beside generate, cancel, load_model, unload_model, shutdown (to the engine), progress, audio, finished, failed,
 cancelled, load_model_reply, unload_model_reply and rejected (from it)."""
 
@@ -583,7 +603,7 @@ Message = (
     | HelloReply | Accepted | Progress | Audio | Take | Finished | Failed | Cancelled | Rejected | CancelReply
     | PutAudioReply | HasAudioReply | GetAudioReply | ListTakesReply | GetTakeReply | ChangeTakeReply | DeleteTakeReply
     | CollectGarbageReply | LoadModelReply | UnloadModelReply | StatusReply | ShutdownReply | Alive
-    | Ready | Made | Residency
+    | Ready | Made | Residency | Expect | LatentsWritten
 )  # fmt: skip
 
 KIND_OF = {message: kind for kind, message in KINDS.items()}
