@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ __all__ = [
     "Result",
     "Sa3Error",
     "StatusReply",
+    "Stream",
     "Take",
     "TakeInfo",
     "TakeResult",
@@ -319,7 +321,21 @@ class JobStream:
         self._link.close_job(self.job.job_id)
 
 
-def collect(stream: JobStream, on_event: Callable[[JobEvent], None] | None = None) -> Result:
+class Stream(Protocol):
+    """The events of a job that was handed over to a daemon, or to whoever else makes jobs."""
+
+    job: Job
+
+    def __iter__(self) -> Iterator[JobEvent]: ...
+
+    def cancel(self) -> None:
+        """Ask for the job's end; go on reading until its last event."""
+
+    def close(self) -> None:
+        """Stop the job if it still lives, and read no more of it."""
+
+
+def collect(stream: Stream, on_event: Callable[[JobEvent], None] | None = None) -> Result:
     """Read a submitted job to its end, as ``Client.generate`` does; other streams may be open meanwhile.
 
     Ctrl-C, whatever it meets in here, cancels the job and waits for its end; a second one does not wait.
@@ -334,7 +350,7 @@ def collect(stream: JobStream, on_event: Callable[[JobEvent], None] | None = Non
         raise
 
 
-def _read_to_the_end(stream: JobStream, hear: Callable[[JobEvent], None]) -> Result:
+def _read_to_the_end(stream: Stream, hear: Callable[[JobEvent], None]) -> Result:
     clip = _Clip(stream.job)
     for event in stream:
         hear(event)

@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 from sa3_daw.errors import InvalidField, invalid
 
 ENGINE_COMMAND = (sys.executable, "-u", "-m", "sa3_daw.engine.main")
+RAY_ENGINE_COMMAND = (sys.executable, "-u", "-m", "sa3_daw.engine.ray_main")
 CONFIG_FILE_VARIABLE = "SA3_CONFIG"
 CURVE_KEY_CHARS = 40
 LEAST = {
@@ -53,6 +54,8 @@ class DaemonConfig:
     """LoRA adapters: safetensors files, and PEFT folders."""
     engine_command: tuple[str, ...]
     """The command line that starts an engine: any program that speaks the engine link of docs/protocol.md."""
+    ray: str
+    """Address of a Ray cluster in which the engine is to stand, HOST:PORT or auto; empty: on this machine."""
     engine_at_start: bool
     """Start the engine with the daemon; otherwise with the first job."""
     preload: str
@@ -95,6 +98,7 @@ def load_config(flags: Mapping[str, Any] | None = None, environment: Mapping[str
     values = _defaults(environ) | _from_file(environ) | _from_environment(environ)
     values |= _checked(dict(flags or {}), "flag")
     values.setdefault("adapters_dir", values["data_dir"] / "adapters")
+    values.setdefault("engine_command", RAY_ENGINE_COMMAND if values["ray"] else ENGINE_COMMAND)
     config = DaemonConfig(**values)
     _check_values(config)
     return config
@@ -141,7 +145,7 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, Any]:
         "data_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share"),
         "models_dir": _user_dir(environ, "XDG_DATA_HOME", ".local/share") / "models",
         "hub_cache_dir": _hub_cache_dir(environ),
-        "engine_command": ENGINE_COMMAND,
+        "ray": "",
         "engine_at_start": True,
         "preload": "nano",
         "engine_threads": int(threads) if threads.isdecimal() and int(threads) else max(1, (os.cpu_count() or 1) // 2),

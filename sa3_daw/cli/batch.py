@@ -10,30 +10,32 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sa3_daw.cli.maker import open_maker
 from sa3_daw.cli.perform import cancelled_by_daemon
 from sa3_daw.cli.request import checked
 from sa3_daw.cli.words import FAILURE
-from sa3_daw.client import Client, HelloReply, JobCancelled
+from sa3_daw.client import HelloReply, JobCancelled
 from sa3_daw.errors import invalid
 from sa3_daw.render.batch import Entry, Policy, run_batch
 from sa3_daw.render.batch_jobs import Item, read_items
 from sa3_daw.render.batch_report import write_report
 
-MAX_IN_FLIGHT = 64
+MAX_IN_FLIGHT = 1000
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, make everything, say what became of it."""
-    if not 1 <= arguments.in_flight <= MAX_IN_FLIGHT:
+    if arguments.in_flight is not None and not 1 <= arguments.in_flight <= MAX_IN_FLIGHT:
         raise invalid("in-flight", arguments.in_flight, f"1 to {MAX_IN_FLIGHT}")
-    policy = Policy(arguments.in_flight, checked("retries", arguments.retries, 0), arguments.keep_going)
+    retries = checked("retries", arguments.retries, 0)
     items = read_items(arguments.jobs)
-    with Client.connect() as client:
-        check_limits(arguments.jobs, client.hello(), items)
+    with open_maker(arguments.ray) as (maker, best_in_flight):
+        check_limits(arguments.jobs, maker.hello(), items)
+        policy = Policy(arguments.in_flight or best_in_flight, retries, arguments.keep_going)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with BatchProgress(len(items), as_json=arguments.json) as progress:
             try:
-                entries = run_batch(client, items, arguments.output, policy, progress.entry)
+                entries = run_batch(maker, items, arguments.output, policy, progress.entry)
             except JobCancelled:
                 raise cancelled_by_daemon() from None
     report = write_report(arguments.output, entries, len(items))

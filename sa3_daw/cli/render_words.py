@@ -28,10 +28,13 @@ def add_batch(commands: Commands) -> None:
     command.add_argument("jobs", type=Path, metavar="JOBS", help="a .csv or .jsonl file, see docs/render.md")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the files go")
     command.add_argument(
-        "--in-flight", type=whole_number, default=4, metavar="N", help="jobs at the daemon at once (4)"
+        "--in-flight", type=whole_number, metavar="N", help="jobs handed over at once (4; with --ray 2 for each engine)"
     )
     command.add_argument("--retries", type=whole_number, default=2, metavar="N", help="more attempts at a job (2)")
     command.add_argument("--keep-going", action="store_true", help="go on with the rest when a job has failed")
+    command.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="make them with the engines of a Ray cluster, HOST:PORT or auto"
+    )
     command.add_argument("--json", action="store_true", help="one line of JSON per file, and one at the end")
 
 

@@ -1,4 +1,4 @@
-"""Many jobs through one client into one folder, with a manifest from which a killed run goes on. Knows no command."""
+"""Many jobs through one maker into one folder, with a manifest from which a killed run goes on. Knows no command."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_daw.client import Client, JobEvent, JobStream, Result, collect, new_job_id
+from sa3_daw.client import JobEvent, Result, Stream, audio_address, collect, new_job_id
 from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.protocol.messages import Accepted
 from sa3_daw.recipe import job_of_take, with_accepted, write_take
 from sa3_daw.render.batch_jobs import Item
+from sa3_daw.render.maker import Maker
 from sa3_daw.render.picture import draw_picture
 
 MANIFEST, PICTURES = "manifest.jsonl", "pictures"
@@ -25,7 +26,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """How many jobs the daemon holds at once, how often a failed one is tried again, and whether the rest goes on."""
+    """How many jobs are handed over at once, how often a failed one is tried again, and whether the rest goes on."""
 
     in_flight: int = 4
     retries: int = 2
@@ -67,7 +68,7 @@ class Manifest:
 
 
 def run_batch(
-    client: Client, items: Sequence[Item], folder: Path, policy: Policy, on_entry: Callable[[Entry, bool], None]
+    maker: Maker, items: Sequence[Item], folder: Path, policy: Policy, on_entry: Callable[[Entry, bool], None]
 ) -> list[Entry]:
     """Make what is not made yet; return an entry per item that was reached, in order.
 
@@ -83,12 +84,12 @@ def run_batch(
             on_entry(entry, True)
         else:
             pending.append((item, 0))
-    streams: deque[tuple[Item, int, JobStream]] = deque()
+    streams: deque[tuple[Item, int, Stream]] = deque()
     try:
         while pending or streams:
             while pending and len(streams) < policy.in_flight:
                 item, attempt = pending.popleft()
-                streams.append((item, attempt, client.submit(replace(item.job, job_id=new_job_id()))))
+                streams.append((item, attempt, maker.submit(replace(item.job, job_id=new_job_id()))))
             item, attempt, stream = streams.popleft()
             try:
                 entry = make(item, stream, folder)
@@ -112,7 +113,7 @@ def run_batch(
     return [entries[index] for index in sorted(entries)]
 
 
-def make(item: Item, stream: JobStream, folder: Path) -> Entry:
+def make(item: Item, stream: Stream, folder: Path) -> Entry:
     """Read one job to its end and write its file and picture; return its entry."""
     job = stream.job
 
@@ -123,15 +124,16 @@ def make(item: Item, stream: JobStream, folder: Path) -> Entry:
 
     result: Result = collect(stream, hear)
     take = result.takes[0].take
+    audio = audio_address(result.samples)
     path = folder / item.name
-    write_take(path, result.samples, job_of_take(job, take.made), take.take_id, take.audio)
+    write_take(path, result.samples, job_of_take(job, take.made), take.take_id, audio)
     title = f"{job.prompt} (seed {job.seed})"
     picture = folder / PICTURES / f"{path.stem}.png"
     draw_picture(picture, result.samples, job.sample_rate, TempoMap(job.tempo_map), 0, title)
     made = asdict(take.made)
     return entry_of(item) | {
         "take_id": take.take_id,
-        "audio": take.audio,
+        "audio": audio,
         "num_bytes": path.stat().st_size,
         "picture": f"{PICTURES}/{picture.name}",
         "measured": {name: made[name] for name in ("peak_db", "rms_db", "loudness_lufs", "beats", "key")},

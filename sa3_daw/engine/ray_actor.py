@@ -1,0 +1,101 @@
+"""One engine in a Ray worker's process, on a machine with its own configuration. Knows no cluster and no daemon.
+
+It checks each job against this machine's models itself, so that whoever sends jobs needs none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sa3_daw.adapter_files import list_adapters
+from sa3_daw.blobs import audio_path
+from sa3_daw.config import DaemonConfig, load_config
+from sa3_daw.daemon.admission import accepted, admit
+from sa3_daw.daemon.reports import hello_reply
+from sa3_daw.engine.main import Engine, error_of_job, rest_between_regions
+from sa3_daw.errors import invalid
+from sa3_daw.generation.events import Event
+from sa3_daw.job import Job
+from sa3_daw.logs import set_up_logging
+from sa3_daw.protocol.messages import Accepted, HelloReply, Residency
+
+Report = Accepted | Event | Residency
+"""What a job yields here: what it was accepted as, its events, and at the end which models are in memory."""
+MakeEngine = Callable[[DaemonConfig], Engine]
+
+
+def residents(config: DaemonConfig) -> Engine:
+    """Return the engine that runs jobs with this machine's models, the configured one loaded."""
+    rest_between_regions()
+    # Here and not above: torch takes seconds, and engines that need none share this module.
+    from sa3_daw.engine.residency import Residents
+
+    engine = Residents(config)
+    engine.preload()
+    return engine
+
+
+class RayActor:
+    """Runs one job at a time. Only the source of the running job lies on this machine's disk."""
+
+    def __init__(self, make_engine: MakeEngine) -> None:
+        self._config = load_config()
+        set_up_logging(self._config.log_level)
+        self._sources = TemporaryDirectory(prefix="sa3-daw-sources-")
+        self._engine = make_engine(replace(self._config, data_dir=Path(self._sources.name)))
+
+    def hello(self) -> tuple[HelloReply, Residency]:
+        """Tell this machine's models and limits, and which models are in memory."""
+        return hello_reply(self._config, self._engine.models()), Residency(self._engine.models())
+
+    def load(self, model: str, keep_alive_seconds: float) -> Residency:
+        """Make a model resident."""
+        self._engine.load(model, keep_alive_seconds)
+        return Residency(self._engine.models())
+
+    def unload(self, model: str) -> Residency:
+        """Free a model's memory."""
+        self._engine.unload(model)
+        return Residency(self._engine.models())
+
+    def run(self, job: Job, source: NDArray[np.float32] | None) -> Iterator[Report]:
+        """Run a job; ``source`` is the audio [2, n] that it names by its hash. Raises Sa3Error."""
+        from ray import get_runtime_context
+
+        path: Path | None = None
+        try:
+            if job.source is not None and source is not None:
+                path = self._store(job.source.audio, source)
+            adapters = [entry.name for entry in list_adapters(self._config.adapters_dir)] if job.adapters else []
+            num_source_samples = source.shape[1] if path is not None and source is not None else 0
+            admitted = admit(job, self._config, lambda _: num_source_samples, adapters)
+            yield accepted(admitted, self._config, 0, None)
+            with closing(self._engine.run(admitted)) as events:  # type: ignore[type-var]
+                for event in events:
+                    yield event
+                    if get_runtime_context().is_canceled():
+                        return
+            yield Residency(self._engine.models())
+        except Exception as error:
+            raise error_of_job(job, error) from None
+        finally:
+            if path is not None:
+                path.unlink()
+
+    def _store(self, audio: str, samples_CS: NDArray[np.float32]) -> Path:
+        """Put the audio where the engine looks for it. Raises InvalidField when it is not what the job names."""
+        content = np.ascontiguousarray(samples_CS, dtype="<f4").tobytes()
+        if hashlib.sha256(content).hexdigest() != audio:
+            raise invalid("source.audio", audio, "the hash of the audio that was sent with the job")
+        path = audio_path(Path(self._sources.name), audio)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+        return path
