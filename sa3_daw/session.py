@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sa3_daw import edits
 from sa3_daw.adapter_words import adapter_use
-from sa3_daw.audio.files import read_wav
+from sa3_daw.audio.files import read_wav, stereo
 from sa3_daw.client import Client, JobEvent, JobStream, Take, collect, new_job_id, random_seed
 from sa3_daw.errors import invalid
 from sa3_daw.job import AdapterUse, Job, Region
@@ -245,10 +245,8 @@ class Session:
         samples, sample_rate, _, start_sample = read_wav(Path(path))
         if sample_rate != self.sample_rate:
             raise invalid("sample rate", sample_rate, f"{self.sample_rate}, the session's, in {path}")
-        if not 1 <= len(samples) <= 2 or not samples.shape[1]:
-            raise invalid("file", str(path), "an audio file that is mono or stereo and not empty")
-        stereo = samples if len(samples) == 2 else np.repeat(samples, 2, axis=0)
-        return Clip(stereo, replace(self.job(prompt, stereo.shape[1], 0), start_sample=start_sample))
+        samples = stereo(Path(path), samples)
+        return Clip(samples, replace(self.job(prompt, samples.shape[1], 0), start_sample=start_sample))
 
     def job(self, prompt: str, num_samples: int, seed: int | None = None) -> Job:
         """Return a generate job with the session's tempo, rate, model and adapters."""

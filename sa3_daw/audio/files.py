@@ -42,7 +42,13 @@ class WavWriter:
     """
 
     def __init__(
-        self, path: Path, sample_rate: int, num_channels: int, recipe: dict[str, Any], start_sample: int
+        self,
+        path: Path,
+        sample_rate: int,
+        num_channels: int,
+        recipe: dict[str, Any],
+        start_sample: int,
+        written: datetime | None = None,
     ) -> None:
         """``start_sample`` is the clip's place on the timeline, counted at ``sample_rate``."""
         if not 0 <= start_sample < 2**63:
@@ -52,7 +58,7 @@ class WavWriter:
         self.num_samples = 0
         self._frame_bytes = BYTES_PER_VALUE * num_channels
         self._part = self.path.with_name(self.path.name + ".part")
-        self._head = _header(sample_rate, num_channels, recipe, start_sample)
+        self._head = _header(sample_rate, num_channels, recipe, start_sample, written or datetime.now())
         try:
             self._file: BinaryIO = self._part.open("wb")
         except OSError as error:
@@ -120,10 +126,15 @@ def check_writable(path: Path) -> None:
 
 
 def write_wav(
-    path: Path, samples_CS: NDArray[np.float32], sample_rate: int, recipe: dict[str, Any], start_sample: int
+    path: Path,
+    samples_CS: NDArray[np.float32],
+    sample_rate: int,
+    recipe: dict[str, Any],
+    start_sample: int,
+    written: datetime | None = None,
 ) -> None:
-    """Write a whole clip [C, n]."""
-    with WavWriter(path, sample_rate, samples_CS.shape[0], recipe, start_sample) as writer:
+    """Write a whole clip [C, n]; ``written`` is the date inside it, None for now."""
+    with WavWriter(path, sample_rate, samples_CS.shape[0], recipe, start_sample, written) as writer:
         writer.write(samples_CS)
 
 
@@ -146,13 +157,24 @@ def read_wav(path: Path) -> tuple[NDArray[np.float32], int, dict[str, Any] | Non
     return np.ascontiguousarray(samples.T), sample_rate, recipe, start_sample
 
 
-def _header(sample_rate: int, num_channels: int, recipe: dict[str, Any], start_sample: int) -> bytes:
+def stereo(path: Path, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [2, n]; one channel is doubled. Raises InvalidField on what no clip can be."""
+    if not 1 <= len(samples) <= 2:
+        raise invalid("channels", len(samples), f"1 or 2 in {path}")
+    if not samples.shape[1]:
+        raise invalid("file", str(path), "an audio file that is not empty")
+    if not np.isfinite(samples).all():
+        raise invalid("file", str(path), "an audio file without NaN and infinity")
+    return samples if len(samples) == 2 else np.repeat(samples, 2, axis=0)
+
+
+def _header(sample_rate: int, num_channels: int, recipe: dict[str, Any], start_sample: int, written: datetime) -> bytes:
     """Return everything up to the first sample, sizes still 0."""
     frame_bytes = BYTES_PER_VALUE * num_channels
     form = struct.pack("<HHIIHHH", IEEE_FLOAT, num_channels, sample_rate, sample_rate * frame_bytes, frame_bytes, 32, 0)
     chunks = (
         (b"JUNK", bytes(28)),
-        (b"bext", _bext(recipe, sample_rate, num_channels, start_sample)),
+        (b"bext", _bext(recipe, sample_rate, num_channels, start_sample, written)),
         (b"iXML", _ixml(recipe, sample_rate, start_sample)),
         (b"fmt ", form),
         (b"fact", bytes(4)),
@@ -172,16 +194,15 @@ def _with_sizes(head: bytes, data_bytes: int, num_samples: int) -> bytes:
     return begin + head[len(begin) : -12] + b"\xff" * 4 + b"data" + b"\xff" * 4
 
 
-def _bext(recipe: dict[str, Any], sample_rate: int, num_channels: int, start_sample: int) -> bytes:
-    now = datetime.now()
+def _bext(recipe: dict[str, Any], sample_rate: int, num_channels: int, start_sample: int, written: datetime) -> bytes:
     mode = "mono" if num_channels == 1 else "stereo"
     fixed = struct.pack(
         "<256s32s32s10s8sQH64s190s",
         _ascii(_prompt(recipe), 256),
         b"sa3-daw",
         _ascii(str(recipe.get("job_id", "")), 32),
-        now.strftime("%Y-%m-%d").encode(),
-        now.strftime("%H:%M:%S").encode(),
+        written.strftime("%Y-%m-%d").encode(),
+        written.strftime("%H:%M:%S").encode(),
         start_sample,
         1,
         b"",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_daw.audio.files import read_wav
+from sa3_daw.audio.files import read_wav, stereo
 from sa3_daw.audio.resample import StreamResampler
 from sa3_daw.cli.request import Given, read_point
 from sa3_daw.client import Client, TakeInfo
@@ -54,17 +54,6 @@ def read_source(client: Client, text: str, rate: int | None) -> SourceClip:
 def described(path: Path, samples: NDArray[np.float32], rate: int, recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
     form = f"{path}: {samples.shape[1]} samples at {rate} Hz" + (", mono, doubled" if len(samples) == 1 else "")
     return (form + (", with a recipe" if recipe else ""),)
-
-
-def stereo(path: Path, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [2, n]; one channel is doubled. Raises InvalidField on what no clip can be."""
-    if not 1 <= len(samples) <= 2:
-        raise invalid("channels", len(samples), f"1 or 2 in {path}")
-    if not samples.shape[1]:
-        raise invalid("file", str(path), "an audio file that is not empty")
-    if not np.isfinite(samples).all():
-        raise invalid("file", str(path), "an audio file without NaN and infinity")
-    return samples if len(samples) == 2 else np.repeat(samples, 2, axis=0)
 
 
 def resampled_clip(clip: SourceClip, rate: int) -> SourceClip:

@@ -73,22 +73,38 @@ def read_place(text: str, clip: Clip) -> int:
     return sample_of(found["number"], found["unit"], clip)
 
 
+def read_musical_place(text: str, tempo: TempoMap) -> Fraction:
+    """Read a place in beats or bars from the timeline's origin; return it in quarter notes. Raises InvalidField."""
+    found = PLACE.fullmatch(text)
+    if not found or found["unit"] in ("", "s"):
+        raise invalid("place", text, "a place in beats or bars, such as 3beats, 4bars, 9/2bars")
+    return _ppq_after(tempo, Fraction(0), found["number"], found["unit"])
+
+
 def sample_of(number: str, unit: str, clip: Clip) -> int:
     """Return the sample of a place, from the clip's start."""
-    whole, _, divisor = number.partition("/")
-    value = Fraction(whole) / int(divisor or 1)
     if unit == "s":
-        return round_half_up(value * clip.sample_rate)
+        return round_half_up(_exact(number) * clip.sample_rate)
     if not unit:
-        return round_half_up(value)
-    later = ppq_after_bars if unit.startswith("bar") else ppq_after_beats
-    return clip.tempo.sample_at(later(clip.tempo, clip.start_ppq(), value), clip.sample_rate) - clip.start_sample
+        return round_half_up(_exact(number))
+    ppq = _ppq_after(clip.tempo, clip.start_ppq(), number, unit)
+    return clip.tempo.sample_at(ppq, clip.sample_rate) - clip.start_sample
 
 
 def bars_before_samples(clip: Clip, num_bars: Fraction) -> int:
     """Return how many samples the bars take that end where the clip starts; a clip may start before the origin."""
     start = clip.tempo.seconds_at(ppq_after_bars(clip.tempo, clip.start_ppq(), -num_bars))
     return clip.start_sample - round_half_up(start * clip.sample_rate)
+
+
+def length_before(text: str, clip: Clip) -> int:
+    """Read a length that ends where the clip starts; return its samples. Raises InvalidField."""
+    found = PLACE.fullmatch(text)
+    if not found or found["unit"].startswith("beat"):
+        raise invalid("length", text, "a length before a clip, such as 96000 (samples), 0.5s, 4bars")
+    if found["unit"].startswith("bar"):
+        return bars_before_samples(clip, _exact(found["number"]))
+    return sample_of(found["number"], found["unit"], clip)
 
 
 def led_into(clip: Clip, num_new: int) -> int:
@@ -123,3 +139,12 @@ def ppq_after_beats(tempo: TempoMap, ppq: Fraction, num_beats: Fraction) -> Frac
                 break
             ppq, left = start, left - beats
     return ppq + left * Fraction(4, tempo.point_at(ppq).denominator)
+
+
+def _ppq_after(tempo: TempoMap, ppq: Fraction, number: str, unit: str) -> Fraction:
+    return (ppq_after_bars if unit.startswith("bar") else ppq_after_beats)(tempo, ppq, _exact(number))
+
+
+def _exact(number: str) -> Fraction:
+    whole, _, divisor = number.partition("/")
+    return Fraction(whole) / int(divisor or 1)

@@ -1,0 +1,43 @@
+"""What identifies the things a project depends on: contents of files, plugins, models, adapters. Knows no project."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sa3_daw import __version__
+from sa3_daw.adapter_files import find_adapter
+from sa3_daw.catalogue import CONFIG_NAME, find_model
+from sa3_daw.config import DaemonConfig
+from sa3_daw.job import Job
+
+PIECE_BYTES = 1 << 20
+
+
+def key_of(kind: str, content: Any) -> str:
+    """Return the name under which something made is stored: a hash of everything that it is made of."""
+    return hashlib.sha256(json.dumps([kind, __version__, content], sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's files and their names. Raises OSError."""
+    digest = hashlib.sha256()
+    for part in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else (path,):
+        digest.update(f"{part.relative_to(path).as_posix()}\0{part.stat().st_size}\0".encode())
+        with part.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def job_digest(job: Job, config: DaemonConfig) -> list[Any]:
+    """Return what tells whether a model and adapters are still those a job was made with: sizes and times of files.
+
+    Weights are gigabytes, so they are not read. Raises what find_model and find_adapter raise.
+    """
+    model = find_model(job.model, config).directory
+    files = [*sorted(model.glob("*.safetensors")), model / CONFIG_NAME]
+    files += [find_adapter(use.name, config.adapters_dir).tensors_path for use in job.adapters]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
