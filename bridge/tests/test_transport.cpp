@@ -1,6 +1,7 @@
 // Hosts that tell the truth, nonsense and lies. Knows no host API.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "sa3/transport.h"
@@ -79,6 +80,32 @@ TEST_CASE("an honest host is never accused, at any block size") {
             REQUIRE(latch.read().problems == 0);
         }
     }
+}
+
+TEST_CASE("a host that rounds its position to ticks is followed to the sample") {
+    constexpr double kBpm = 127.49999954825681;  // Ardour's 127.5
+    for (const double origin_ppq : {0.0, 3.71}) {  // 3.71: a tempo change lies before, so samples and ppq do not match
+        for (const int size : {64, 256, 1024}) {
+            sa3::TransportLatch latch;
+            double first_off = 0.0;
+            for (int block = 0; block < 400; ++block) {
+                const std::int64_t time = 55058 + block * size;
+                const double exact = origin_ppq + static_cast<double>(time) * kBpm / (60 * kRate);
+                auto position = at(std::round(exact * sa3::kTicksPerQuarter) / sa3::kTicksPerQuarter, kBpm);
+                position.time_samples = time;
+                const double off = *latch.update(position, kRate, size).ppq - exact;
+                if (block == 0) first_off = off;
+                REQUIRE(std::abs(off - first_off) < 1e-9);
+            }
+            CHECK(std::abs(first_off) < (origin_ppq == 0.0 ? 1e-9 : 1.0 / sa3::kTicksPerQuarter));
+        }
+    }
+}
+
+TEST_CASE("a jump on a host that rounds to ticks is taken at once") {
+    sa3::TransportLatch latch;
+    latch.update(at(4.0), kRate, 512);
+    CHECK(*latch.update(at(12.5), kRate, 512).ppq == 12.5);
 }
 
 TEST_CASE("saved state comes back checked") {

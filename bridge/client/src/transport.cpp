@@ -10,6 +10,7 @@ constexpr double kMaxBpm = 1000.0;
 constexpr double kMaxPpq = 1099511627776.0;  // 2^40 quarter notes: 17 000 years at 120 BPM
 constexpr double kProblemSeconds = 0.5;
 constexpr int kSuspiciousBlocks = 16;
+constexpr double kTickTolerance = 1e-6;  // of a tick: what a double of a song's length cannot hold
 
 bool is_power_of_two_up_to_32(std::int32_t value) SA3_NONBLOCKING {
     return value >= 1 && value <= 32 && (value & (value - 1)) == 0;
@@ -40,7 +41,7 @@ HostPosition TransportLatch::update(const HostPosition& position, double sample_
     ++now_.num_blocks;
     check_tempo(position);
     check_cycle(position);
-    check_position(position);
+    check_position(position, sample_rate);
     check_motion(sample_rate, num_samples);
     now_.problems = 0;
     for (int bit = 0; bit < 5; ++bit)
@@ -116,10 +117,23 @@ void TransportLatch::check_cycle(const HostPosition& position) SA3_NONBLOCKING {
     }
 }
 
-void TransportLatch::check_position(const HostPosition& position) SA3_NONBLOCKING {
+/// The position where the host's ticks are too coarse for samples: where the song runs on to, else where the host's count
+/// of samples lies at one tempo. Each holds only within a tick of what the host says.
+double TransportLatch::between_ticks(const HostPosition& position, double sample_rate) const SA3_NONBLOCKING {
+    const double ticks = *position.ppq * kTicksPerQuarter;
+    const auto is_near = [ticks](double ppq) { return std::abs(ppq * kTicksPerQuarter - ticks) <= 1.0; };
+    if (std::abs(ticks - std::round(ticks)) > kTickTolerance || sample_rate <= 0) return *position.ppq;
+    const double running_on = last_ppq_ + expected_advance_ppq_;
+    if (was_playing_with_position_ && is_near(running_on)) return running_on;
+    if (!position.time_samples) return *position.ppq;
+    const double counted = static_cast<double>(*position.time_samples) * now_.bpm / (60.0 * sample_rate);
+    return is_near(counted) ? counted : *position.ppq;
+}
+
+void TransportLatch::check_position(const HostPosition& position, double sample_rate) SA3_NONBLOCKING {
     now_.has_position = position.ppq && is_position(*position.ppq);
     if (now_.has_position)
-        now_.ppq = *position.ppq;
+        now_.ppq = between_ticks(position, sample_rate);
     else if (position.ppq)
         note(kPositionAbsurd);
 }

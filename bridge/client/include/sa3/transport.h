@@ -13,6 +13,9 @@
 
 namespace sa3 {
 
+/// Ardour rounds positions to these ticks: 12 samples at 120 BPM.
+constexpr double kTicksPerQuarter = 1920.0;
+
 /// One block's position, as the host gave it: nothing in it is to be trusted.
 struct HostPosition {
     bool is_playing = false;
@@ -64,7 +67,7 @@ struct Transport {
 class TransportLatch {
 public:
     /// Check one block's position. Returns it cleaned: absurd values replaced as TransportProblem says, the position
-    /// absent when unusable. [audio-thread]
+    /// absent when unusable, and exact where the host rounds it to ticks. [audio-thread]
     HostPosition update(const HostPosition& position, double sample_rate, int num_samples) SA3_NONBLOCKING;
 
     /// The latest Transport. [message-thread: one reader]
@@ -77,7 +80,8 @@ private:
     void note(std::uint32_t problem) SA3_NONBLOCKING;
     void check_tempo(const HostPosition& position) SA3_NONBLOCKING;
     void check_cycle(const HostPosition& position) SA3_NONBLOCKING;
-    void check_position(const HostPosition& position) SA3_NONBLOCKING;
+    void check_position(const HostPosition& position, double sample_rate) SA3_NONBLOCKING;
+    double between_ticks(const HostPosition& position, double sample_rate) const SA3_NONBLOCKING;
     void check_motion(double sample_rate, int num_samples) SA3_NONBLOCKING;
 
     Transport now_;
