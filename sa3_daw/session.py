@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from sa3_daw import edits
 from sa3_daw.adapter_words import adapter_use
 from sa3_daw.audio.files import read_wav, stereo
-from sa3_daw.client import Client, JobEvent, JobStream, Take, collect, new_job_id, random_seed
+from sa3_daw.client import Client, JobEvent, Stream, Take, collect, new_job_id, random_seed
 from sa3_daw.errors import invalid
 from sa3_daw.job import AdapterUse, Job, Region
 from sa3_daw.music import places
 from sa3_daw.music.timeline import TempoMap, check_bpm, parse_meter, round_half_up
 from sa3_daw.protocol.messages import Accepted, Finished
 from sa3_daw.recipe import job_of_take, with_accepted, write_take
+from sa3_daw.render.maker import Maker
 from sa3_daw.render.picture import draw_picture
 
 __all__ = ["Clip", "RunningJob", "Session"]
@@ -102,7 +103,7 @@ class Clip:
 class RunningJob:
     """A job at the daemon. Several may run at once; leaving the ``with`` block cancels one that is not read out."""
 
-    def __init__(self, stream: JobStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.job = stream.job
         """With the model's own steps and guidance once the daemon has accepted it."""
         self.finished: Finished | None = None
@@ -146,7 +147,7 @@ class Session:
         model: str = "nano",
         adapters: Sequence[AdapterLike] = (),
         tempo: TempoMap | None = None,
-        client: Client | None = None,
+        client: Maker | None = None,
     ) -> None:
         """Connect; a ``client`` that is handed in stays open at the end. A ``tempo`` replaces bpm and meter."""
         check_bpm("bpm", bpm)
@@ -156,7 +157,7 @@ class Session:
         self.sample_rate = sample_rate
         self.model = model
         self.adapters = tuple(adapter_use(each) if isinstance(each, str) else each for each in adapters)
-        self.client = client or Client.connect()
+        self.client: Maker = client or Client.connect()
         self._owns_client = client is None
 
     def __enter__(self) -> Session:

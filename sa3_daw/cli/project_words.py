@@ -35,4 +35,7 @@ def add_to(commands: Commands) -> None:
         metavar="S",
         help="time limit for one chain of effects, after which it is killed (600)",
     )
+    command.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="make clips with the engines of a Ray cluster, HOST:PORT or auto"
+    )
     command.add_argument("--json", action="store_true", help="one line of JSON per thing that happens")

@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from sa3_daw.cli.maker import open_maker
 from sa3_daw.cli.perform import cancelled_by_daemon
 from sa3_daw.cli.words import BAD_INPUT, FAILURE
 from sa3_daw.client import JobCancelled
@@ -38,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
 
         def connect() -> Session:
-            return stack.enter_context(Session(sample_rate=plan.rate, tempo=project.tempo))
+            maker, _ = stack.enter_context(open_maker(arguments.ray))
+            return Session(sample_rate=plan.rate, tempo=project.tempo, client=maker)
 
         renderer = Renderer(plan, project.tempo, folder, connect, float(arguments.effect_seconds))
         for problem in problems:

@@ -219,6 +219,9 @@ def read_clip(table: Table, head: Table, grid: Grid, default_name: str) -> Clip 
         kind = table.choice("kind", tuple(KINDS))
         table.only(*PLACED, *KINDS[kind])
         is_material = table.path[0] == "clip"
+        for field in ("length", "fade_in", "fade_out"):
+            if table.has(field) and table.place(field, grid) == 0 and field == "length":
+                raise table.wrong(field, "1 sample or more")
         noise_level = table.number("noise_level", None if kind == "restyle" else 1.0, (0.0, 1.0))
         if noise_level == 0:
             raise table.wrong("noise_level", "above 0, at most 1")
