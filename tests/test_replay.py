@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sa3_daw import __version__, edits
+from sa3_daw.catalogue import EMBEDDED
+from sa3_daw.config import ENGINE_COMMAND
 from sa3_daw.errors import InvalidField
-from sa3_daw.render.replay import read_log
+from sa3_daw.generation.model import load_model
+from sa3_daw.job import AdapterUse, Region
+from sa3_daw.render.replay import read_log, told_difference
 from tests.running_daemon import PATIENCE_SECONDS, RunningDaemon, a_job, data_dir, environment
+from tests.test_adapters import write_adapter
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +69,39 @@ def test_a_take_that_differs_is_said_and_fails(daemon: RunningDaemon, tmp_path: 
     accepted["job"]["seed"] += 1
     log.write_text(json.dumps(accepted) + "\n")
     done = run(daemon, log)
-    assert done.returncode == 1 and "DIFFERENT from take" in done.stdout
+    assert done.returncode == 1
+    assert re.search(r"DIFFERENT from take \S+ from sample \d+ on, by -?\d+ dBFS at most\n", done.stdout), done.stdout
+
+
+def test_a_difference_is_told_by_place_level_and_version() -> None:
+    stored = np.zeros((2, 100), np.float32)
+    made = stored.copy()
+    made[1, 40:] = 0.001
+    assert told_difference(made, stored, __version__) == "from sample 40 on, by -60 dBFS at most"
+    told = told_difference(made[:, :90], stored, "0.0.1")
+    assert told == f"90 samples instead of 100; it was made by sa3-daw 0.0.1, this is {__version__}"
+
+
+def test_edits_rolls_drafts_and_adapters_of_the_real_model_come_back_bit_identical(tmp_path: Path) -> None:
+    adapters = tmp_path / "adapters"
+    adapters.mkdir()
+    write_adapter(adapters / "style.safetensors", load_model(EMBEDDED / "nano", "nano"), "lora")
+    command = shlex.join(ENGINE_COMMAND)
+    with (
+        RunningDaemon(tmp_path / "run", SA3_ENGINE_COMMAND=command, SA3_ADAPTERS_DIR=str(adapters)) as daemon,
+        daemon.client() as client,
+    ):
+        first = replace(a_job("house drums", 24_000), num_variations=2, best_of=2, draft=True, loudness_lufs=-20.0)
+        source = client.put_audio(client.generate(first).samples)
+        client.generate(edits.inpaint(a_job("drum fill", 24_000), source, 24_000, [Region(8_000, 16_000)]))
+        client.generate(edits.continue_after(a_job("more", 24_000), source, 24_000, 8_000))
+        client.generate(edits.restyle(a_job("techno", 24_000), source, 24_000, 0.5))
+        client.generate(edits.loop(a_job("loop", 24_000), source, 24_000))
+        client.generate(replace(a_job("pads", 24_000), adapters=(AdapterUse("style", 0.02),)))
+        num_takes = len(client.list_takes())
+        done = run(daemon, data_dir(daemon.runtime_dir) / "log" / "requests.jsonl", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [json.loads(line)["identical"] for line in done.stdout.splitlines()] == [True] * num_takes == [True] * 7
 
 
 def test_a_job_that_fails_does_not_stop_the_rest(daemon: RunningDaemon, tmp_path: Path) -> None:

@@ -39,4 +39,6 @@ def sentence(result: Compared) -> str:
         return f"job {result.job_id}: failed: {result.error}"
     if result.identical is None:
         return f"{where}: made again; no whole take is stored to compare it with"
-    return f"{where}: {'bit-identical to' if result.identical else 'DIFFERENT from'} take {result.take_id}"
+    if result.identical:
+        return f"{where}: bit-identical to take {result.take_id}"
+    return f"{where}: DIFFERENT from take {result.take_id} {result.difference}"

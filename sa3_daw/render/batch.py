@@ -16,8 +16,8 @@ from sa3_daw.music.timeline import TempoMap
 from sa3_daw.protocol.messages import Accepted
 from sa3_daw.recipe import job_of_take, with_accepted, write_take
 from sa3_daw.render.batch_jobs import Item
+from sa3_daw.render.batch_picture import draw_strip
 from sa3_daw.render.maker import Maker
-from sa3_daw.render.picture import draw_picture
 
 MANIFEST, PICTURES = "manifest.jsonl", "pictures"
 Entry = dict[str, Any]
@@ -127,9 +127,8 @@ def make(item: Item, stream: Stream, folder: Path) -> Entry:
     audio = audio_address(result.samples)
     path = folder / item.name
     write_take(path, result.samples, job_of_take(job, take.made), take.take_id, audio)
-    title = f"{job.prompt} (seed {job.seed})"
-    picture = folder / PICTURES / f"{path.stem}.png"
-    draw_picture(picture, result.samples, job.sample_rate, TempoMap(job.tempo_map), 0, title)
+    picture = folder / PICTURES / f"{path.stem}.jpg"
+    draw_strip(picture, result.samples, job.sample_rate, TempoMap(job.tempo_map))
     made = asdict(take.made)
     return entry_of(item) | {
         "take_id": take.take_id,

@@ -41,14 +41,11 @@ class Plot:
 
     samples_CS: NDArray[np.float32]
     sample_rate: int
+    columns: int = RIGHT - LEFT
 
     @property
     def seconds(self) -> float:
         return len(self.samples_CS[0]) / self.sample_rate
-
-    @property
-    def columns(self) -> int:
-        return RIGHT - LEFT
 
     def x(self, seconds: float) -> float:
         return LEFT + seconds / self.seconds * self.columns
@@ -79,9 +76,8 @@ def draw_picture(
     image.save(path, format="PNG")
 
 
-def spectrogram(plot: Plot) -> NDArray[np.uint8]:
+def spectrogram(plot: Plot, rows: int = SPECTRUM_BOTTOM - SPECTRUM_TOP) -> NDArray[np.uint8]:
     """Return the coloured spectrogram [rows, columns, 3], high frequencies on top."""
-    rows = SPECTRUM_BOTTOM - SPECTRUM_TOP
     row_hz = HIGH_HZ * (LOW_HZ / HIGH_HZ) ** (np.arange(rows) / (rows - 1))
     mono = plot.samples_CS.mean(axis=0)
     long_db = levels_db(mono, plot, LONG_WINDOW_SECONDS, row_hz)
