@@ -198,14 +198,17 @@ class Client:
         if self._link.ask(msg.HasAudio(address), msg.HasAudioReply).have:
             return address
         awaited: deque[int] = deque()
-        for start in range(0, num_samples, PIECE_SAMPLES):
-            piece = np.ascontiguousarray(samples_CS[:, start : start + PIECE_SAMPLES], dtype="<f4")
-            request = msg.PutAudio(address, num_samples, start, piece.shape[1])
-            awaited.append(self._link.request(request, buffer=piece.tobytes()))
-            if len(awaited) > PIECES_AHEAD:
-                self._link.reply(awaited.popleft(), msg.PutAudioReply)
-        while awaited:
-            reply, _ = self._link.reply(awaited.popleft(), msg.PutAudioReply)
+        try:
+            for start in range(0, num_samples, PIECE_SAMPLES):
+                piece = np.ascontiguousarray(samples_CS[:, start : start + PIECE_SAMPLES], dtype="<f4")
+                request = msg.PutAudio(address, num_samples, start, piece.shape[1])
+                awaited.append(self._link.request(request, buffer=piece.tobytes()))
+                if len(awaited) > PIECES_AHEAD:
+                    self._link.reply(awaited.popleft(), msg.PutAudioReply)
+            while awaited:
+                reply, _ = self._link.reply(awaited.popleft(), msg.PutAudioReply)
+        finally:
+            self._link.forget_replies(awaited)
         if not reply.complete:
             raise EngineError(f"{reply.num_received_samples} of {num_samples} samples were stored")
         return address

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -117,6 +118,11 @@ class ClientLink:
         if not isinstance(received.message, wanted):
             raise EngineError(f"{type(received.message).__name__} came where {wanted.__name__} was wanted")
         return received.message, received.buffers
+
+    def forget_replies(self, seqs: Iterable[int]) -> None:
+        """Wait no more for the replies to these requests; those that still come are dropped."""
+        for seq in seqs:
+            self._replies.pop(seq, None)
 
     def ask(self, message: Message, wanted: type[Reply], job_id: str = "") -> Reply:
         """Send a request and wait for its reply."""

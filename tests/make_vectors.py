@@ -94,7 +94,7 @@ MESSAGES: list[msg.Message] = [
     msg.HelloReply(
         1, "0.1.0", 4242, tuple(msg.REQUESTS), (MODEL,), LIMITS, (msg.AdapterInfo("dusty", "small-music", "dora-rows"),)
     ),
-    msg.Accepted(2, "nano", 8, 3.5, 1.25, 0.75, "euler", 6.0, True, False),
+    msg.Accepted(2, "nano", 8, 3.5, 1.25, 0.75, "euler", 6.0, True, False, JOB.prompt),
     msg.Progress("sampling", 3, 8),
     msg.Audio(4096, 2, 2, 1, True),
     msg.Take("00000012-9f3a", "7a" * 32, MADE),

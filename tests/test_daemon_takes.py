@@ -254,6 +254,7 @@ def test_sources_keep_to_the_budget_too(tmp_path: Path) -> None:
             client.put_audio(noise(80_001))
         with pytest.raises(LimitExceeded, match="takes_budget_mb"):
             client.put_audio(noise(140_000))
+        assert client._link._replies == {}, "the answers to the pieces behind the refused one are awaited for ever"
 
 
 # Restarts and bad disks

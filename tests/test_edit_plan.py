@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sa3_daw.embedded
+from sa3_daw.edits import merged
 from sa3_daw.errors import InvalidField
-from sa3_daw.generation.edit_plan import cut_windows, joint_samples, merged, plan_edit, plan_passes
+from sa3_daw.generation.edit_plan import cut_windows, joint_samples, plan_edit, plan_passes
 from sa3_daw.job import Job, Region, Source, TempoPoint
 from sa3_daw.models.specs import ModelSpec
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sa3_daw.client import Client, Result
+from sa3_daw.client import Accepted, Client, Result
 from sa3_daw.config import ENGINE_COMMAND
 from sa3_daw.errors import CheckpointMismatch
 from sa3_daw.models.specs import MUSIC_PREFIX
@@ -35,6 +35,9 @@ def made(client: Client, **changes: object) -> Result:
 
 def test_the_prompt_prefix_is_in_the_takes_job_and_the_same_words_give_the_same_sound(client: Client) -> None:
     plain, tagged = made(client), made(client, prompt=MUSIC_PREFIX + "warm pad")
+    with client.submit(replace(plain.job, job_id="told")) as stream:
+        accepted = next(stream)
+        assert isinstance(accepted, Accepted) and accepted.prompt == MUSIC_PREFIX + "warm pad"
     (stored,) = [take for take in client.list_takes() if take.take_id == plain.takes[0].take.take_id]
     assert client.get_take(stored.take_id)[1].prompt == MUSIC_PREFIX + "warm pad"
     assert np.array_equal(plain.samples, tagged.samples)

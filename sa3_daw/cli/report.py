@@ -71,6 +71,7 @@ class TerminalReport:
         self._tasks: dict[str, TaskID] = {}
         self._is_first = True
         self._num_samples: int | None = None
+        self._prompt = ""
 
     def __enter__(self) -> TerminalReport:
         self._bars.start()
@@ -86,11 +87,11 @@ class TerminalReport:
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def submitted(self, job: Job) -> None:
-        self._num_samples = job.num_samples
+        self._num_samples, self._prompt = job.num_samples, job.prompt
 
     def event(self, event: JobEvent) -> None:
-        if isinstance(event, Accepted) and event.chained:
-            self.note("longer than the model makes in one piece: made of several windows, each continuing the last")
+        if isinstance(event, Accepted):
+            self._accepted(event)
         elif isinstance(event, JobProgress):
             self._show(event.stage, event.step, event.num_steps if event.num_steps > 1 else None)
         elif isinstance(event, AudioChunk):
@@ -101,6 +102,12 @@ class TerminalReport:
         elif isinstance(event, Cancelled):
             self._bars.stop()
             print("sa3-daw: cancelled on the daemon, nothing was written", file=sys.stderr)
+
+    def _accepted(self, accepted: Accepted) -> None:
+        if accepted.chained:
+            self.note("longer than the model makes in one piece: made of several windows, each continuing the last")
+        if accepted.prompt != self._prompt:
+            self.note(f"the model gets: {accepted.prompt}")
 
     def drafted(self, path: Path, seconds: float) -> None:
         self.note(f"{path}: a draft, after {seconds:.2f} s; it goes when the final audio is here")

@@ -14,6 +14,7 @@ from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon import job_checks
 from sa3_daw.daemon.job_checks import JOB_ID, JOB_ID_WORDS, StoredLength, too_large
 from sa3_daw.daemon.limits import MAX_BODY_BYTES, MAX_PROMPT_BYTES
+from sa3_daw.edits import check_combination
 from sa3_daw.errors import InvalidField, RequestError, invalid, shorten
 from sa3_daw.job import Job
 from sa3_daw.models.specs import ModelSpec
@@ -69,6 +70,7 @@ def admit(job: Job, config: DaemonConfig, stored_length: StoredLength, adapters:
         raise invalid("sampler", job.sampler, ", ".join(spec.samplers))
     job_checks.check_length(job)
     job_checks.check_source(job, stored_length)
+    check_combination(job)
     job_checks.check_adapters(job.adapters, adapters)
     return _with_defaults(job, spec)
 
@@ -85,6 +87,7 @@ def accepted(job: Job, config: DaemonConfig, position: int, eta_seconds: float |
         sampler=job.sampler,
         headroom_seconds=job.headroom_seconds,
         chained=job_checks.is_chained(job, find_model(job.model, config).spec),
+        prompt=job.prompt,
     )
 
 

@@ -6,13 +6,13 @@ so that the joint of a loop lies in its middle. Both count samples at the job's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 from sa3_daw.audio.resample import covering_samples
-from sa3_daw.errors import invalid
+from sa3_daw.edits import check_combination, merged
 from sa3_daw.generation.latent_grid import LatentGrid
 from sa3_daw.job import Job, Region, Source
 from sa3_daw.models.specs import ModelSpec
@@ -23,8 +23,6 @@ MAX_STRETCH = 0.02
 
 JOINT_SECONDS = (0.25, 1.0)
 """A loop's joint is made anew one beat to each side of it, kept within these bounds."""
-
-SHORTEST_LOOP_SECONDS = 0.5
 
 CONTEXT_SHARE = 4
 """A window that continues what is known sees it in this part of its frames: one in four."""
@@ -106,7 +104,7 @@ class EditPlan:
 
 
 def plan_edit(job: Job, spec: ModelSpec) -> EditPlan:
-    """Plan a job. Raises InvalidField when it asks for what kept samples do not allow."""
+    """Plan one pass over the clip."""
     num_samples = job.num_samples
     if job.warp:
         num_samples = -(-num_samples * round(1000 * (1 + MAX_STRETCH)) // 1000)
@@ -114,25 +112,18 @@ def plan_edit(job: Job, spec: ModelSpec) -> EditPlan:
     regions = merged(job.regions) if job.source and job.regions else (whole,)
     rotation = 0
     if job.loop:
-        if num_samples < SHORTEST_LOOP_SECONDS * job.sample_rate:
-            raise invalid("num_samples", num_samples, f"at least {SHORTEST_LOOP_SECONDS} s for a loop")
         rotation, regions = _with_joint(job, () if job.source and not job.regions else regions)
-    if job.warp and (job.source or job.loop):
-        raise invalid("warp", job.warp, "false with a source or a loop: what is kept or followed stays in its place")
-    if job.source and regions != (whole,) and job.loudness_lufs is not None:
-        raise invalid("loudness_lufs", job.loudness_lufs, "none where samples of a source are kept as they are")
     return _on_grid(EditPlan(job, spec, num_samples, rotation, regions, LatentGrid(0, 0, 0, 1), ()))
 
 
 def plan_passes(job: Job, spec: ModelSpec) -> tuple[EditPlan, EditPlan | None]:
-    """Plan a job's one pass, or the two of a loop that keeps nothing.
+    """Plan a job's one pass, or the two of a loop that keeps nothing. Raises InvalidField on what cannot be combined.
 
-    Such a loop's clip is made first, then its joint, with that clip as the source. Raises InvalidField.
+    Such a loop's clip is made first, then its joint, with that clip as the source.
     """
+    check_combination(job)
     if not makes_joint_last(job):
         return plan_edit(job, spec), None
-    if job.warp:
-        raise invalid("warp", job.warp, "false for a loop: it would no longer meet its start")
     joint = replace(job, source=Source(""), regions=(), noise_level=1.0, loudness_lufs=None)
     return plan_edit(replace(job, loop=False), spec), plan_edit(joint, spec)
 
@@ -144,18 +135,6 @@ def makes_joint_last(job: Job) -> bool:
     half = joint_samples(job)
     ends = (Region(0, half), Region(job.num_samples - half, job.num_samples))
     return not job.source or merged((*job.regions, *ends)) == (Region(0, job.num_samples),)
-
-
-def merged(regions: Iterable[Region]) -> tuple[Region, ...]:
-    """Return the regions in order, those that touch made one."""
-    found: list[Region] = []
-    for region in sorted(regions, key=lambda region: region.start_sample):
-        if found and region.start_sample <= found[-1].end_sample:
-            end = max(found[-1].end_sample, region.end_sample)
-            found[-1] = Region(found[-1].start_sample, end)
-        else:
-            found.append(region)
-    return tuple(found)
 
 
 def joint_samples(job: Job) -> int:

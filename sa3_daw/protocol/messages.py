@@ -207,7 +207,8 @@ class Accepted:
     """The job is queued, ``position`` jobs run before it; the rest are the values it will run with.
 
     ``eta_seconds`` is the expected time until it is finished, absent while nothing is known. ``chained``: longer than
-    the model, made of several windows. ``replayed``: not queued, its stored result follows.
+    the model, made of several windows. ``replayed``: not queued, its stored result follows. ``prompt`` has the model's
+    prefix.
     """
 
     position: int
@@ -220,6 +221,7 @@ class Accepted:
     headroom_seconds: float | None = None
     chained: bool = False
     replayed: bool = False
+    prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ struct Shutdown {
 
 /// The job is queued, `position` jobs run before it; the rest are the values it will run with.
 /// `eta_seconds` is the expected time until it is finished, absent while nothing is known. `chained`: longer than
-/// the model, made of several windows. `replayed`: not queued, its stored result follows.
+/// the model, made of several windows. `replayed`: not queued, its stored result follows. `prompt` has the model's prefix.
 struct Accepted {
     std::int64_t position = 0;
     std::string model;
@@ -220,6 +220,7 @@ struct Accepted {
     std::optional<double> headroom_seconds;
     bool chained = false;
     bool replayed = false;
+    std::string prompt;
 
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {
@@ -233,6 +234,7 @@ struct Accepted {
         visit.optional("headroom_seconds", self.headroom_seconds);
         visit.optional("chained", self.chained);
         visit.optional("replayed", self.replayed);
+        visit.optional("prompt", self.prompt);
     }
 };
 
