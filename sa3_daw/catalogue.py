@@ -91,6 +91,11 @@ def _main_revision(repository: Path) -> str:
         return ""
 
 
+def converted_dir(name: str, config: DaemonConfig) -> Path:
+    """Return where the engine keeps a model's weights once converted; everything there can be made again."""
+    return config.data_dir / "cache" / "converted" / name
+
+
 def short_name(repository: str) -> str:
     """Return what we call a repository: ``small-music`` for ``stable-audio-3-small-music``, ``same-s`` for SAME-S."""
     return repository.rpartition("/")[2].removeprefix("stable-audio-3-").lower()

@@ -6,6 +6,7 @@ say, and none overlaps another.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ DTYPE_BYTES = {
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 
+READ_BYTES = 1 << 20
 LENGTH_BYTES = 8
 FOREIGN_BYTES = 32
 LARGEST_HEADER_BYTES = 16 << 20
@@ -74,6 +76,15 @@ class TensorFile:
         tensors = {key: _tensor_info(path, key, entry, first_byte) for key, entry in header.items()}
         _check_layout(path, tensors, first_byte, num_bytes)
         return cls(path, tensors, metadata, num_bytes)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _header_bytes(path: Path, start: bytes, num_bytes: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from sa3_daw.models.dit import DiT
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import Config, ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.published import PUBLISHED, mending_command
+from sa3_daw.tensor_files import file_sha256
 
 FLOATING = {"F16", "BF16", "F32", "F64"}
-READ_BYTES = 1 << 20
 TEST_FRAMES = 4
 
 
@@ -75,11 +74,7 @@ def _test_same(same: Same, name: str) -> None:
 
 
 def _compare_hash(path: Path, name: str, pinned: str) -> Iterator[str]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    found = digest.hexdigest()
+    found = file_sha256(path)
     if name not in PUBLISHED:
         yield f"{path.name} has sha256 {found}"
         return

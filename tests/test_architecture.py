@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "logs", "config", "job", "edits", "take", "blobs", "adapter_words"}),
     frozenset({"music", "audio", "tensor_files", "adapter_files", "published", "hub"}),
-    frozenset({"sampling", "models", "checkpoint"}),
+    frozenset({"sampling", "models", "checkpoint", "converted"}),
     frozenset({"generation", "protocol", "catalogue"}),
     frozenset({"engine", "daemon", "client", "client_link", "recipe", "conformance", "verification"}),
     frozenset({"render", "session"}),

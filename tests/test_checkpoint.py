@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,14 @@ def test_published_rotary_frequencies_equal_ours() -> None:
 
     stored = load_file(GOLDEN / "dit_small.weights.safetensors")["model.transformer.rotary_pos_emb.inv_freq"]
     torch.testing.assert_close(rope_inv_freq(2 * len(stored)), stored)
+
+
+def test_a_module_built_without_weights_needs_no_arithmetic_of_the_meta_device() -> None:
+    code = (
+        "import sys; from sa3_daw.checkpoint import build; from sa3_daw.models.dit import DiT; "
+        "from sa3_daw.models.same import Same; from benchmarks.sizes import SMALL_DIT, SMALL_SAME; "
+        "from sa3_daw.models.conditioner import PaddedPrompt; "
+        "[build(make) for make in (lambda: DiT(SMALL_DIT), lambda: Same(SMALL_SAME), lambda: PaddedPrompt(8))]; "
+        "assert not {'sympy', 'torch._dynamo'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=GOLDEN.parent.parent)

@@ -138,8 +138,11 @@ def test_a_folder_is_imported_verified_listed_and_removed(
     assert not (home / "svd_bases.pt").exists()
     again = models("models", "import", tiny, "--name", "mine")
     assert again.returncode == 2 and "installed already" in again.stderr
+    made_of_it = tmp_path / "data" / "cache" / "converted" / "mine"
+    made_of_it.mkdir(parents=True)
+    assert f"in {made_of_it}" in models("models", "info", "mine").stdout
     assert "would delete" in models("models", "rm", "mine").stdout and home.exists()
-    assert models("models", "rm", "mine", "--yes").returncode == 0 and not home.exists()
+    assert models("models", "rm", "mine", "--yes").returncode == 0 and not home.exists() and not made_of_it.exists()
     assert (tiny / "model.safetensors").exists()
 
 

@@ -8,7 +8,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sa3_daw.catalogue import CONFIG_NAME, EMBEDDED, hub_snapshots, list_models, model_folders, short_name
+from sa3_daw.catalogue import (
+    CONFIG_NAME,
+    EMBEDDED,
+    converted_dir,
+    hub_snapshots,
+    list_models,
+    model_folders,
+    short_name,
+)
 from sa3_daw.cli.words import Parser, add_command
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.errors import InvalidField, ModelError, RequestError, UnknownModel, invalid
@@ -117,6 +125,9 @@ def show(arguments: Namespace) -> int:
     print(f"prompts     {spec.full_prompt('your words')!r} is what the model reads for 'your words'")
     print(f"encoder     {_text_encoder(spec, directory)}")
     print(f"files       {_size(directory) / 1e9:.2f} GB")
+    converted = converted_dir(name, config)
+    if converted.is_dir():
+        print(f"converted   {_size(converted) / 1e9:.2f} GB in {converted}, made again when needed")
     return 0
 
 
@@ -127,8 +138,11 @@ def remove_one(arguments: Namespace) -> int:
         raise invalid("name", name, "a model that is not part of the program")
     in_cache = hub_snapshots(config.hub_cache_dir).get(name) == directory
     place = directory.parent.parent if in_cache else directory
+    converted = converted_dir(name, config)
+    size = _size(directory) + _size(converted)
     if not arguments.yes:
-        print(f"would delete {place} ({_size(directory) / 1e9:.2f} GB); do it with: sa3-daw models rm {name} --yes")
+        told = f"would delete {place} and what was made of it ({size / 1e9:.2f} GB)"
+        print(f"{told}; do it with: sa3-daw models rm {name} --yes")
         return 0
     if in_cache:
         from sa3_daw.hub import remove
@@ -137,6 +151,8 @@ def remove_one(arguments: Namespace) -> int:
     else:
         freed = _size(directory)
         shutil.rmtree(directory)
+    freed += _size(converted)
+    shutil.rmtree(converted, ignore_errors=True)
     print(f"deleted {place} ({freed / 1e9:.2f} GB)")
     return 0
 

@@ -13,8 +13,9 @@ from time import monotonic
 import torch
 from torch import nn
 
-from sa3_daw.catalogue import find_model
+from sa3_daw.catalogue import converted_dir, find_model
 from sa3_daw.config import DaemonConfig
+from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import Sa3Error
 from sa3_daw.generation.events import Event, Progress
 from sa3_daw.generation.heard import Heard
@@ -99,7 +100,8 @@ class Residents:
             entry = find_model(name, self._config)
             self._make_room(sum(path.stat().st_size for path in entry.directory.glob("*.safetensors")))
             choice = self._choice()
-            model = load_model(entry.directory, name, self._config.adapters_dir, choice)
+            copies = ConvertedCopies(converted_dir(name, self._config))
+            model = load_model(entry.directory, name, self._config.adapters_dir, choice, copies)
             info = ResidentModel(name, choice.device, choice.precision, num_weight_bytes(model), choice.reason)
             found = Resident(model, info, monotonic(), 0.0)
             self._make_room(info.num_bytes)  # In memory they may be wider than in their file.

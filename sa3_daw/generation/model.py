@@ -10,13 +10,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sa3_daw.checkpoint import build, load_strict, read_tensors
+from sa3_daw.checkpoint import build, load_strict, open_weights, read_tensors
+from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.graphed import GraphedDiT
-from sa3_daw.models.precision import PLAIN, PrecisionChoice, apply_precision, take_compilation_off
+from sa3_daw.models.precision import (
+    PLAIN,
+    PrecisionChoice,
+    apply_precision,
+    converted_form,
+    converted_weights,
+    take_compilation_off,
+)
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.models.text_encoder import MiniLM
@@ -53,28 +61,39 @@ class LoadedModel:
 
 
 def load_model(
-    directory: Path, name: str, adapters_dir: Path | None = None, choice: PrecisionChoice = PLAIN
+    directory: Path,
+    name: str,
+    adapters_dir: Path | None = None,
+    choice: PrecisionChoice = PLAIN,
+    copies: ConvertedCopies | None = None,
 ) -> LoadedModel:
     """Load a model folder in the published layout and self-test it; jobs may use the adapters of ``adapters_dir``.
 
+    With ``copies`` the weights of a precision are converted once and then read from there.
     Raises CheckpointMissing, CheckpointMismatch or ModelError, each with the command that mends it, or Unsupported.
     """
     try:
-        return _load(directory, name, adapters_dir, choice)
+        return _load(directory, name, adapters_dir, choice, copies)
     except ModelError as error:
         message = f"{error.message}; run: {mending_command(name)}"
         raise type(error)(message, field="model", value=error.value or name) from error
 
 
-def _load(directory: Path, name: str, adapters_dir: Path | None, choice: PrecisionChoice) -> LoadedModel:
+def _load(
+    directory: Path, name: str, adapters_dir: Path | None, choice: PrecisionChoice, copies: ConvertedCopies | None
+) -> LoadedModel:
     spec = ModelSpec.from_directory(directory, name)
     text_encoder = load_text_encoder(spec, directory, choice.device)
-    dit = build(lambda: DiT(spec.dit))
-    conditioner = build(lambda: Conditioner(spec.conditioning))
-    same = build(lambda: Same(spec.same))
-    modules = {DIT_PREFIX: dit, CONDITIONER_PREFIX: conditioner, SAME_PREFIX: same}
-    load_strict(modules, read_tensors(directory), str(directory))
-    apply_precision(dit, same, choice)
+    dit, conditioner, same = _load_modules(spec, directory)
+    converted = None
+    if copies is not None and choice.precision != "fp32":
+        sources = [file.path for file in open_weights(directory)]
+        form = converted_form(choice.precision)
+        converted = copies.read(sources, form)
+        if converted is None and copies.write(sources, form, lambda: converted_weights(dit, same, choice.precision)):
+            converted = copies.read(sources, form)
+            dit, conditioner, same = _load_modules(spec, directory)  # converting has read every page of the others
+    apply_precision(dit, same, choice, converted)
     rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
     model = LoadedModel(spec, dit, GraphedDiT(dit), conditioner, same, text_encoder, rack)
     try:
@@ -86,6 +105,15 @@ def _load(directory: Path, name: str, adapters_dir: Path | None, choice: Precisi
         take_compilation_off(dit, same)
         self_test(model)
     return model
+
+
+def _load_modules(spec: ModelSpec, directory: Path) -> tuple[DiT, Conditioner, Same]:
+    dit = build(lambda: DiT(spec.dit))
+    conditioner = build(lambda: Conditioner(spec.conditioning))
+    same = build(lambda: Same(spec.same))
+    modules = {DIT_PREFIX: dit, CONDITIONER_PREFIX: conditioner, SAME_PREFIX: same}
+    load_strict(modules, read_tensors(directory), str(directory))
+    return dit, conditioner, same
 
 
 def load_text_encoder(spec: ModelSpec, directory: Path, device: str = "cpu") -> TextEncoder:
