@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_daw.client import JobEvent, Result, Stream, audio_address, collect, new_job_id
+from sa3_daw.client import audio_address, new_job_id
 from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error
 from sa3_daw.music.timeline import TempoMap
-from sa3_daw.protocol.messages import Accepted
-from sa3_daw.recipe import job_of_take, with_accepted, write_take
+from sa3_daw.recipe import write_take
 from sa3_daw.render.batch_jobs import Item
 from sa3_daw.render.batch_picture import draw_strip
 from sa3_daw.render.maker import Maker
+from sa3_daw.session import RunningJob
 
 MANIFEST, PICTURES = "manifest.jsonl", "pictures"
 Entry = dict[str, Any]
@@ -84,15 +84,16 @@ def run_batch(
             on_entry(entry, True)
         else:
             pending.append((item, 0))
-    streams: deque[tuple[Item, int, Stream]] = deque()
+    running: deque[tuple[Item, int, RunningJob]] = deque()
     try:
-        while pending or streams:
-            while pending and len(streams) < policy.in_flight:
+        while pending or running:
+            while pending and len(running) < policy.in_flight:
                 item, attempt = pending.popleft()
-                streams.append((item, attempt, maker.submit(replace(item.job, job_id=new_job_id()))))
-            item, attempt, stream = streams.popleft()
+                job = replace(item.job, job_id=new_job_id())
+                running.append((item, attempt, RunningJob(maker.submit(job))))
+            item, attempt, begun = running.popleft()
             try:
-                entry = make(item, stream, folder)
+                entry = make(item, begun, folder)
             except DaemonUnreachable:
                 raise
             except Sa3Error as error:
@@ -101,42 +102,34 @@ def run_batch(
                     continue
                 entry = entry_of(item) | {"error": error.message, "code": error.code}
             finally:
-                stream.close()
+                begun.close()
             manifest.add(entry | {"attempts": attempt + 1})
             entries[item.index] = entry
             on_entry(entry, False)
             if "error" in entry and not policy.keep_going:
                 break
     finally:
-        for _, _, stream in streams:
-            stream.close()
+        for _, _, begun in running:
+            begun.close()
     return [entries[index] for index in sorted(entries)]
 
 
-def make(item: Item, stream: Stream, folder: Path) -> Entry:
+def make(item: Item, running: RunningJob, folder: Path) -> Entry:
     """Read one job to its end and write its file and picture; return its entry."""
-    job = stream.job
-
-    def hear(event: JobEvent) -> None:
-        nonlocal job
-        if isinstance(event, Accepted):
-            job = with_accepted(job, event)
-
-    result: Result = collect(stream, hear)
-    take = result.takes[0].take
-    audio = audio_address(result.samples)
-    path = folder / item.name
-    write_take(path, result.samples, job_of_take(job, take.made), take.take_id, audio)
+    (clip,) = running.clips()
+    assert clip.take and running.finished
+    path, audio = folder / item.name, audio_address(clip.samples)
+    write_take(path, clip.samples, clip.job, clip.take.take_id, audio)
     picture = folder / PICTURES / f"{path.stem}.jpg"
-    draw_strip(picture, result.samples, job.sample_rate, TempoMap(job.tempo_map))
-    made = asdict(take.made)
+    draw_strip(picture, clip.samples, clip.sample_rate, TempoMap(clip.job.tempo_map))
+    made = asdict(clip.take.made)
     return entry_of(item) | {
-        "take_id": take.take_id,
+        "take_id": clip.take.take_id,
         "audio": audio,
         "num_bytes": path.stat().st_size,
         "picture": f"{PICTURES}/{picture.name}",
         "measured": {name: made[name] for name in ("peak_db", "rms_db", "loudness_lufs", "beats", "key")},
-        "timings_seconds": result.finished.timings_seconds,
+        "timings_seconds": running.finished.timings_seconds,
     }
 
 
