@@ -326,6 +326,17 @@ TEST_CASE("an audition plays while the host stands still, and ends with the take
     CHECK(host.out.back() == 0.0f);
 }
 
+TEST_CASE("an audition that was asked for before the host prepares plays from its first sample") {
+    Host host;
+    host.playing = false;
+    host.player.set_take(take_of(counting(10000)));
+    host.player.start_audition(0);
+    host.player.prepare(host.rate);
+    host.run(480, 64);
+    CHECK(host.at(0) == 1.0f);
+    CHECK(host.at(479) == 480.0f);
+}
+
 TEST_CASE(
     "offline, a block waits for its audio, is told when none will come, and never waits for what it does not need") {
     Host host;

@@ -341,6 +341,12 @@ void TakePlayer::prepare(double host_rate) {
     auto fresh = std::make_unique<Voices>();
     fresh->host_rate = host_rate_;
     fresh->fade_length = std::max(1, static_cast<int>(kFadeSeconds * host_rate_));
+    // What was asked for before the host prepared, such as by a parameter that a bounce sets, still stands.
+    if (is_auditioning()) {
+        fresh->audition_from.store(voices_->audition_from.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        fresh->num_auditions.store(1, std::memory_order_relaxed);
+        fresh->audition_is_on.store(true, std::memory_order_release);
+    }
     voices_ = std::move(fresh);
     if (newest_) hand_over(newest_);
 }
