@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     say = Sayer(path, as_json=arguments.json)
     with ExitStack() as stack:
 
-        def connect() -> Session:
-            maker, _ = stack.enter_context(open_maker(arguments.ray))
-            return Session(sample_rate=plan.rate, tempo=project.tempo, client=maker)
+        def connect() -> tuple[Session, int]:
+            maker, in_flight = stack.enter_context(open_maker(arguments.ray))
+            return Session(sample_rate=plan.rate, tempo=project.tempo, client=maker), in_flight
 
         renderer = Renderer(plan, project.tempo, folder, connect, float(arguments.effect_seconds))
         for problem in problems:

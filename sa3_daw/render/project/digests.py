@@ -33,11 +33,16 @@ def file_digest(path: Path) -> str:
 
 
 def job_digest(job: Job, config: DaemonConfig) -> list[Any]:
-    """Return what tells whether a model and adapters are still those a job was made with: sizes and times of files.
+    """Return what tells whether a job would still be made with the same: device, precision, and the files of weights.
 
-    Weights are gigabytes, so they are not read. Raises what find_model and find_adapter raise.
+    Weights are gigabytes, so they are not read: their sizes and times stand for them. Raises what find_model and
+    find_adapter raise.
     """
     model = find_model(job.model, config).directory
     files = [*sorted(model.glob("*.safetensors")), model / CONFIG_NAME]
     files += [find_adapter(use.name, config.adapters_dir).tensors_path for use in job.adapters]
+    return [config.device, config.precision, config.compile, *file_facts(files)]
+
+
+def file_facts(files: list[Path]) -> list[list[str | int]]:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,11 +29,15 @@ from sa3_daw.render.project.nodes import FileWork, JobWork, Node, OutputWork, Pl
 from sa3_daw.render.project.problem import Problem
 from sa3_daw.render.project.store import Store
 from sa3_daw.render.project.writing import Measured, at_rate, write_output
-from sa3_daw.session import Session
+from sa3_daw.session import RunningJob, Session
 
 MANIFEST, CACHE, PICTURES = "manifest.json", "cache", "pictures"
 Entry = dict[str, Any]
 """What the manifest says of one file."""
+
+
+def is_free_job(node: Node) -> bool:
+    return isinstance(node.work, JobWork) and node.work.job.source is None
 
 
 def picture_of(path: str) -> str:
@@ -102,17 +107,23 @@ def to_make(plan: Plan, store: Store, manifest: Manifest) -> list[Node]:
     return [node for node in plan.nodes.values() if node.id in wanted]
 
 
-class Renderer:
-    """Makes nodes one by one in a folder. A session is asked for when the first clip needs the daemon."""
+Connect = Callable[[], tuple[Session, int]]
+"""Opens a session; returns it and how many jobs it is best given at once."""
 
-    def __init__(
-        self, plan: Plan, tempo: TempoMap, folder: Path, connect: Callable[[], Session], effect_seconds: float
-    ) -> None:
+
+class Renderer:
+    """Makes nodes one by one in a folder. A session is asked for when the first clip needs one."""
+
+    def __init__(self, plan: Plan, tempo: TempoMap, folder: Path, connect: Connect, effect_seconds: float) -> None:
         self._plan = plan
         self._tempo = tempo
         self._folder = folder
         self._connect = connect
         self._session: Session | None = None
+        self._in_flight = 0
+        self._waiting: deque[Node] = deque()
+        """Jobs without a source, which can be handed over before it is their turn."""
+        self._running: dict[str, RunningJob] = {}
         self._effect_seconds = effect_seconds
         self.store = Store(folder / CACHE)
         self.manifest = Manifest(folder)
@@ -125,17 +136,23 @@ class Renderer:
         self._folder.mkdir(parents=True, exist_ok=True)
         missing = {node.id for node in to_make(self._plan, self.store, self.manifest)}
         failed = self._plan.blocked()
+        nodes = self._plan.nodes.values()
+        self._waiting.extend(node for node in nodes if node.id in missing and is_free_job(node))
         outcomes: list[Outcome] = []
-        for node in self._plan.nodes.values():
-            outcome = self._one(node, missing, failed)
-            if outcome is None:
-                continue
-            on_outcome(outcome)
-            outcomes.append(outcome)
-            if outcome.state == "failed" and not keep_going:
-                break
-        else:
-            self._tidy()
+        try:
+            for node in nodes:
+                outcome = self._one(node, missing, failed)
+                if outcome is None:
+                    continue
+                on_outcome(outcome)
+                outcomes.append(outcome)
+                if outcome.state == "failed" and not keep_going:
+                    break
+            else:
+                self._tidy()
+        finally:
+            for running in self._running.values():
+                running.close()
         return outcomes
 
     def _one(self, node: Node, missing: set[str], failed: dict[str, str]) -> Outcome | None:
@@ -162,7 +179,7 @@ class Renderer:
         if isinstance(work, FileWork):
             self.store.put(node.key, self._read(work))
         elif isinstance(work, JobWork):
-            self.store.put(node.key, self._generate(work))
+            self.store.put(node.key, self._generate(node, work))
         elif isinstance(work, StripWork):
             self.store.put(node.key, self._strip(node, work))
         elif isinstance(work, OutputWork):
@@ -174,13 +191,19 @@ class Renderer:
         assert made.shape[1] == work.num_samples
         return made
 
-    def _generate(self, work: JobWork) -> NDArray[np.float32]:
-        session = self._session = self._session or self._connect()
+    def _generate(self, node: Node, work: JobWork) -> NDArray[np.float32]:
+        if self._session is None:
+            self._session, self._in_flight = self._connect()
         job = work.job
         if job.source is not None:
-            audio = session.client.put_audio(self._audio(work.source))
-            job = replace(job, source=Source(audio, job.source.start_sample))
-        return session.run(job)[0].samples
+            audio = self._session.client.put_audio(self._audio(work.source))
+            return self._session.run(replace(job, source=Source(audio, job.source.start_sample)))[0].samples
+        while self._waiting and (len(self._running) < self._in_flight or node.id not in self._running):
+            ahead = self._waiting.popleft()
+            assert isinstance(ahead.work, JobWork)
+            self._running[ahead.id] = self._session.start(ahead.work.job)
+        with self._running.pop(node.id) as running:
+            return running.clips()[0].samples
 
     def _strip(self, node: Node, work: StripWork) -> NDArray[np.float32]:
         samples = lay_out(node.num_samples, ((place, self._audio(place.clip)) for place in work.placements))
