@@ -217,7 +217,7 @@ class Renderer:
     def _write(self, node: Node, work: OutputWork) -> None:
         fed = ((feed.left, feed.right, self._audio(feed.strip)) for feed in work.feeds)
         samples = sum_up(node.num_samples, fed)
-        measured = write_output(samples, self._plan.rate, self._folder / work.path, work.output, node.key)
+        measured = write_output(samples, self._plan.rate, self._folder / work.path, work.output)
         picture = self._folder / picture_of(work.path)
         picture.parent.mkdir(exist_ok=True)
         draw_picture(picture, samples, self._plan.rate, self._tempo, 0, work.path)

@@ -1,6 +1,6 @@
 """One mix or stem as a file: rate, loudness, ceiling, word length, dither. Knows no project.
 
-Everything in the file follows from the audio and what is asked: the dither's noise too, whose seed is the output's key.
+Everything in the file follows from the audio and what is asked: the dither's noise too, whose seed is the audio's hash.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sa3_daw.audio.files import write_wav
 from sa3_daw.audio.loudness import loudness_lufs, true_peak_db
 from sa3_daw.audio.resample import StreamResampler
+from sa3_daw.client import audio_address
 from sa3_daw.music.timeline import round_half_up
 from sa3_daw.render.project.values import Output
 
@@ -71,30 +72,30 @@ def levelled(
     return samples_CS * np.float32(10 ** (gain_db / 20)), gain_db, tuple(notes)
 
 
-def write_output(samples_CS: NDArray[np.float32], rate: int, path: Path, output: Output, key: str) -> Measured:
+def write_output(samples_CS: NDArray[np.float32], rate: int, path: Path, output: Output) -> Measured:
     """Write audio as asked; the file appears whole or not at all. Raises OSError."""
     samples, gain_db, notes = levelled(at_rate(samples_CS, rate, output.rate), output.rate, output)
     path.parent.mkdir(parents=True, exist_ok=True)
     if output.depth:
-        words, num_clipped = quantised(samples, output.depth, int(key[:16], 16) if output.dither else None)
+        words, num_clipped = quantised(samples, output.depth, output.dither)
         if num_clipped:
             notes = (*notes, f"{num_clipped} samples were above full scale and were clipped")
         write_whole(path, words, output)
     else:
-        write_wav(path, samples, output.rate, {"prompt": "", "project_key": key}, 0, NO_DATE)
+        write_wav(path, samples, output.rate, {}, 0, NO_DATE)
     lufs, peak_db = loudness_lufs(samples, output.rate), true_peak_db(samples, output.rate)
     return Measured(samples.shape[1], gain_db, lufs, peak_db, notes)
 
 
-def quantised(samples_CS: NDArray[np.float32], depth: int, dither_seed: int | None) -> tuple[NDArray[np.int32], int]:
+def quantised(samples_CS: NDArray[np.float32], depth: int, dither: bool) -> tuple[NDArray[np.int32], int]:
     """Return whole numbers of ``depth`` bits in the upper bits of int32, and how many had to be clipped.
 
     Dither is triangular noise of one step to either side, added before rounding.
     """
     scale = 2.0 ** (depth - 1)
     exact = samples_CS.astype(np.float64) * scale
-    if dither_seed is not None:
-        random = np.random.Generator(np.random.PCG64(dither_seed))
+    if dither:
+        random = np.random.Generator(np.random.PCG64(int(audio_address(samples_CS)[:16], 16)))
         exact += random.random(exact.shape) - random.random(exact.shape)
     steps = np.floor(exact + 0.5)
     kept = np.clip(steps, -scale, scale - 1)
