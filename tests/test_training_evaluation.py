@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sa3_daw.catalogue import EMBEDDED
+from sa3_training.evaluation import basic_pitch, families, material, musicnn, notes, timing, words
 from sa3_training.evaluation import nano as nano_measures
-from sa3_training.evaluation import report, timing
 from sa3_training.evaluation.families import learn, share_first, solo_clips
 from sa3_training.evaluation.likeness import frechet, likeness, share_nearest
-from sa3_training.evaluation.page import Page
+from sa3_training.evaluation.made_sections import judged
+from sa3_training.evaluation.material import Asked
+from sa3_training.evaluation.page import Page, beside
 from sa3_training.evaluation.probes import seam_jump
-from sa3_training.evaluation.report import ReportRecipe, write_report
-from sa3_training.evaluation.timing import Asked
+from sa3_training.evaluation.report import ReportRecipe, leaves, write_report
+from sa3_training.evaluation.tensorflow_files import table
 from tests.test_training_data import RATE, sound, write
 from tests.test_training_lora import squares
 from tests.test_training_losses import clicks
 from tests.test_training_nano import Beeps
+
+
+def chord(pitches: tuple[int, ...], seconds: float) -> torch.Tensor:
+    """Return sines with a few overtones at MIDI pitches, stereo."""
+    times = np.arange(round(seconds * RATE)) / RATE
+    waves = [
+        np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * overtone * times) / overtone**2
+        for pitch in pitches
+        for overtone in (1, 2, 3)
+    ]
+    mono = 0.1 * np.sum(waves, axis=0) * np.minimum(1, 50 * times)
+    return torch.from_numpy(np.repeat(mono[None], 2, axis=0).astype(np.float32))
 
 
 def test_likeness_finds_a_repetition_and_style_ignores_the_notes() -> None:
@@ -57,9 +73,10 @@ def test_clicks_keep_their_tempo_and_not_another() -> None:
     numbers = timing.adherence(clips, RATE)
     assert (numbers["with_a_clear_beat"], numbers["tempo_kept"]) == (1, 1)
     assert numbers["tempo_kept_of_another_clip"] < 1 and numbers["median_phase_error_ms"] < 10
-    chord = sum(np.sin(2 * np.pi * 440 * 2 ** (note / 12) * np.arange(3 * RATE) / RATE) for note in (0, 3, 7, 12))
-    audio = torch.from_numpy((0.1 * np.repeat(np.asarray(chord)[None], 2, axis=0)).astype(np.float32))
-    assert timing.key_of(audio, RATE) == "A minor"
+    assert timing.share_on_tempo(clips, RATE) == 1
+    assert timing.share_on_tempo([Asked(clips[0].audio_CS, 1.3 * bpms[0])], RATE) == 0
+    assert timing.key_of(chord((69, 72, 76, 81), 3.0), RATE) == "A minor"
+    assert (timing.relative("A minor"), timing.relative("C# major")) == ("C major", "A# minor")
 
 
 def test_the_family_classifier_knows_its_corpus() -> None:
@@ -70,24 +87,98 @@ def test_the_family_classifier_knows_its_corpus() -> None:
     assert sorted(families.rank(solo[0][1])) == sorted(families.names)
 
 
-def test_the_report_holds_every_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "SECONDS", 2.5)
+def test_musicnn_hears_strings_in_a_chord_and_beats_in_clicks() -> None:
+    long = musicnn.hear(chord((57, 60, 64), 6.0), RATE)
+    beating = musicnn.hear(0.5 * clicks(120, 2.0).expand(2, -1), RATE)
+    assert long.tags["slow"] > beating.tags["slow"] and beating.tags["beat"] > long.tags["beat"]
+    assert sum(long.tags[tag] for tag in ("strings", "ambient", "slow")) > 3 * sum(
+        beating.tags[tag] for tag in ("strings", "ambient", "slow")
+    )
+    assert (long.embeddings_BF.shape, beating.embeddings_BF.shape) == ((2, 200), (1, 200))
+    assert set(long.tags) == set(musicnn.TAGS["MTT_musicnn"]) | set(musicnn.TAGS["MSD_musicnn"])
+
+
+def test_a_file_that_is_no_checkpoint_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a TensorFlow checkpoint"):
+        list(table(b"x" * 100))
+
+
+def test_basic_pitch_finds_the_notes_of_a_chord_and_their_key() -> None:
+    pitches = (57, 60, 64)
+    sure = basic_pitch.note_strengths(chord(pitches, 3.0), RATE) > notes.SURE
+    found = [int(index) + basic_pitch.LOWEST_PITCH for index in torch.nonzero(sure.float().mean(0) > 0.5)[:, 0]]
+    assert set(pitches) <= set(found)
+    heard = notes.heard(torch.cat([chord((57, 60, 64), 2.0), chord((53, 57, 60, 67), 2.0)], dim=1), RATE)
+    assert heard.stable_share > 0.8
+    assert notes.in_key(heard.classes_12, "A minor") == 1
+    assert sum(notes.in_key(heard.classes_12, key) for key in notes.others("A minor")) <= 2
+    noise = notes.heard(0.1 * torch.randn(2, 3 * RATE, generator=torch.Generator().manual_seed(0)), RATE)
+    assert noise.stable_share < 0.2
+    assert notes.in_key(torch.zeros(12), "A minor") == 0
+
+
+def test_only_what_is_held_long_enough_is_a_stable_note() -> None:
+    on = torch.tensor([[1, 1, 0, 1, 1, 1, 0, 1]]).bool().T
+    assert notes.held(on, 3)[:, 0].tolist() == [False, False, False, True, True, True, False, False]
+    assert not notes.held(on[:2], 3).any()
+
+
+def test_obedience_compares_clips_that_were_asked_for_a_tag_with_those_that_were_not() -> None:
+    assert words.area(torch.tensor([0.9, 0.5, 0.5, 0.1]), torch.tensor([True, True, False, False])) == 0.875
+    silent = dict.fromkeys({*musicnn.TAGS["MTT_musicnn"], *musicnn.TAGS["MSD_musicnn"]}, 0.0)
+    heard = [musicnn.Heard(silent | {"drums": level}, torch.zeros(1, 200)) for level in (0.9, 0.1)]
+    found = words.obedience(("house drums", "soft flute"), heard)
+    assert found["drums"] == 1 and found["flute"] == 0.5
+    assert words.obedience(("nothing known",), heard[:1]) == {}
+
+
+def test_a_judge_that_is_not_installed_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page("P")
+    monkeypatch.setattr(musicnn, "find_spec", lambda name: None)
+    musicnn.network.cache_clear()
+    found = judged("Words", page, lambda: dict.fromkeys(musicnn.hear(chord((57,), 3.0), RATE).tags, 0.0))
+    assert found == {} and "musicnn is not installed; run &#x27;pip install --no-deps" in page.text
+    monkeypatch.undo()
+    musicnn.network.cache_clear()
+
+
+def test_two_pages_stand_side_by_side_by_their_sections() -> None:
+    one, two, top = Page("v1"), Page("v2"), Page("v1 and v2")
+    for page, value in ((one, 1.0), (two, 2.0)):
+        page.section("Both", "note")
+        page.table(("what", "value"), [("it", value)])
+    two.section("Only here", "note")
+    text = beside(top, (one, two))
+    assert text.count("<h2>Both</h2>") == text.count("<h2>Only here</h2>") == text.count("not measured") == 1
+    assert text.index("<h3>v1</h3>") < text.index("<h3>v2</h3>")
+    assert dict(leaves({"a": {"b_c": 1.0, "name": "x"}, "d": [{"e": 2}]})) == {"a: b c": 1.0, "d 1: e": 2.0}
+
+
+def test_the_report_holds_every_measure_of_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(material, "SECONDS", 2.5)
     monkeypatch.setattr(nano_measures, "SECONDS", 1.5)
+    few = {family: families.PROMPTS[family][:1] for family in ("drums", "pad")}
+    monkeypatch.setattr(material, "FAMILY_PROMPTS", few)
     for seed in range(4):
         write(tmp_path / "data" / f"square arp 120bpm {seed}.wav", squares(120, 2.5, seed))
-    out = write_report(ReportRecipe("nano", tmp_path / "report.html", tmp_path / "data", num_seeds=1))
-    numbers = json.loads((tmp_path / "report.json").read_text())
-    assert {
-        "clock",
-        "reconstruction",
-        "predicted",
-        "seams",
-        "kept",
-        "frechet",
-        "closest",
-        "adherence",
-    } <= numbers.keys()
-    assert numbers["clock"]["numbers_per_second"] == pytest.approx(2756.25)
-    assert numbers["closest"] < numbers["closest_among_real"] <= 1.001
+    other = tmp_path / "folder" / "nano"
+    shutil.copytree(EMBEDDED / "nano", other)
+    recipe = ReportRecipe("nano", tmp_path / "report.html", tmp_path / "data", num_seeds=1, against=str(other))
+    out = write_report(recipe)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["models"]) == ["nano", "nano (folder)"]
+    for numbers in report["models"].values():
+        assert {
+            "clock", "speed", "reconstruction", "predicted", "seams", "kept", "notes", "musicnn", "frechet", "closest",
+            "adherence",
+        } <= numbers.keys()  # fmt: skip
+        assert numbers["clock"]["numbers_per_second"] == pytest.approx(2756.25)
+        assert numbers["closest"] < numbers["closest_among_real"] <= 1.001
+        assert numbers["musicnn"]["frechet_of_embeddings"] > 0 and "drums" in numbers["musicnn"]["asked"]
+        assert {"drum_prompts_on_tempo", "key_or_its_relative_kept", "change_at_the_ends"} <= numbers["kept"].keys()
+    one, two = report["models"].values()
+    assert one["notes"] == two["notes"] and one["reconstruction"] == two["reconstruction"], "one model twice"
+    assert len({found["si_sdr_db"] for found in report["cross_decode"].values()}) == 1
+    assert len(report["cross_decode"]) == 4
     page = out.read_text()
-    assert page.count("<audio") >= 3 * 3 + 1 and page.count("<h2>") == len(set(page.split("<h2>")[1:]))
+    assert page.count("<audio") >= 2 * (3 * 3 + 3) + 4 and page.count("<h2>") == len(set(page.split("<h2>")[1:]))

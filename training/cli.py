@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(arguments.threads)
     world = None
     try:
-        world = join_world(arguments.device)
+        world = join_world(arguments.device, spreads_weights=getattr(arguments, "spread_weights", False))
         _run(arguments, world)
     except (Sa3Error, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"sa3-train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"sa3-train: {error or 'stopped'}", file=sys.stderr)
+        print(f"sa3-train: {str(error) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
     finally:
         if world:
@@ -105,6 +105,7 @@ def _stage_run(arguments: argparse.Namespace) -> StageRun:
         model=arguments.model,
         other=getattr(arguments, "other", None) or "",
         fresh=getattr(arguments, "fresh", False),
+        align=getattr(arguments, "align", 0.0),
         num_steps=arguments.steps,
         minutes=arguments.minutes,
         batch_size=arguments.batch_size,
@@ -123,6 +124,7 @@ def _report_recipe(arguments: argparse.Namespace) -> ReportRecipe:
         adapter=arguments.adapter,
         num_seeds=arguments.seeds,
         sound_font=sound_font() if arguments.corpus else None,
+        against=arguments.against,
     )
 
 
@@ -150,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     post = commands.add_parser("post", help="post-train a distilled model against a discriminator")
     _add_stage(post, "the base model, which the discriminator starts from")
     post.add_argument("--student", dest="other", required=True, help="model folder written by 'sa3-train distill'")
+    post.add_argument(
+        "--align", type=float, default=0.0, help="weight of a small CLAP, trained first on the data (default 0: none)"
+    )
     measure = commands.add_parser(
         "evaluate", help="measure a model and write one HTML page (numbers beside it as JSON)"
     )
@@ -157,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--out", type=Path, default=Path("report.html"))
     measure.add_argument("--data", type=Path, help="folder of audio to reconstruct and to compare with")
     measure.add_argument("--adapter", type=Path, help="style pack to measure the model with")
+    measure.add_argument("--against", default="", help="a second model, shown side by side with the first")
     measure.add_argument("--seeds", type=int, default=8, help="clips per prompt (default 8)")
     measure.add_argument("--corpus", action="store_true", help="measure nano's corpus too (needs the sound font)")
     return parser
@@ -184,6 +190,9 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 
 def _add_stage(parser: argparse.ArgumentParser, model_help: str) -> None:
     _add_run(parser, model_help, "nano", out_required=True)
+    parser.add_argument(
+        "--spread-weights", action="store_true", help="divide the model among the processes (FSDP2), not copy it"
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser, model_help: str, model: str, *, out_required: bool) -> None:

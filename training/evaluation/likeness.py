@@ -1,7 +1,7 @@
 """How alike two sets of clips are: style, Fréchet distance, and whether one repeats the other. Knows no model.
 
 Features are log-mel statistics, so two clips of one style lie near each other whatever their notes.
-Shapes: C channels, S samples, F features, T windows.
+Shapes: N clips, C channels, S samples, F features, T windows.
 """
 
 from __future__ import annotations
@@ -56,7 +56,15 @@ def share_nearest(
 
 def frechet(clips: Sequence[Tensor], reference: Sequence[Tensor], sample_rate: int) -> float:
     """Return the Fréchet distance of two sets of at least two clips: of their features as normal distributions."""
-    (mean_a, cov_a), (mean_b, cov_b) = (_normal(group, sample_rate) for group in (clips, reference))
+    ours, theirs = (torch.stack([features(clip, sample_rate) for clip in group]) for group in (clips, reference))
+    return frechet_of(ours, theirs)
+
+
+def frechet_of(rows_NF: Tensor, reference_NF: Tensor) -> float:
+    """Return the Fréchet distance of two sets of at least two vectors, as normal distributions."""
+    (mean_a, cov_a), (mean_b, cov_b) = (
+        (rows.double().mean(0), torch.cov(rows.double().T)) for rows in (rows_NF, reference_NF)
+    )
     # trace((A B)^1/2) is the sum of the singular values of A^1/2 B^1/2.
     cross = torch.linalg.matrix_norm(_root(cov_a) @ _root(cov_b), ord="nuc")
     return float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
@@ -73,11 +81,6 @@ def closest(clip: Tensor, others: Sequence[Tensor], sample_rate: int) -> tuple[f
     found = [likeness(clip, other, sample_rate) for other in others]
     best = max(range(len(found)), key=found.__getitem__)
     return found[best], best
-
-
-def _normal(clips: Sequence[Tensor], sample_rate: int) -> tuple[Tensor, Tensor]:
-    rows = torch.stack([features(clip, sample_rate) for clip in clips]).double()
-    return rows.mean(0), torch.cov(rows.T)
 
 
 def _root(covariance: Tensor) -> Tensor:

@@ -6,29 +6,20 @@ Knows no model. Beside the share that keeps the asked tempo stands the share tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean, median
 
 from torch import Tensor
 
 from sa3_daw.music.beats import OnsetEnvelope, measure_beats
-from sa3_daw.music.key import Chroma
+from sa3_daw.music.key import NAMES, Chroma
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.take import BeatReport
+from sa3_training.evaluation.material import Asked
 
 NEAR = 0.02
 CLEAR_BEAT = 0.3
 RELATED = (0.5, 1.0, 2.0)
 """Half and double time count as kept: the same onsets."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A generated clip [2, S] and what it was asked for; ``key`` is empty when the prompt names none."""
-
-    audio_CS: Tensor
-    bpm: float
-    key: str = ""
 
 
 def adherence(clips: Sequence[Asked], sample_rate: int) -> dict[str, float]:
@@ -48,9 +39,28 @@ def adherence(clips: Sequence[Asked], sample_rate: int) -> dict[str, float]:
         numbers["median_phase_error_ms"] = 1000 * median(abs(report.phase_error_seconds) for _, report in beating)
     keyed = [clip for clip in clips if clip.key]
     if keyed:
-        numbers["key_kept"] = fmean(key_of(clip.audio_CS, sample_rate) == clip.key for clip in keyed)
+        heard = [(key_of(clip.audio_CS, sample_rate), clip.key) for clip in keyed]
+        numbers["key_kept"] = fmean(found == key for found, key in heard)
         numbers["key_kept_by_chance"] = 1 / 24
+        numbers["key_or_its_relative_kept"] = fmean(found in (key, relative(key)) for found, key in heard)
+        numbers["key_or_its_relative_kept_by_chance"] = 1 / 12
     return numbers
+
+
+def share_on_tempo(clips: Sequence[Asked], sample_rate: int) -> float:
+    """Return the share of all clips with a clear beat within 2 % of the asked tempo.
+
+    Of half and double the asked one is meant wherever the onsets allow it, as in every take's own report.
+    """
+    found = [(measured(clip.audio_CS, clip.bpm, sample_rate), clip.bpm) for clip in clips]
+    return fmean(report is not None and abs(report.bpm / bpm - 1) <= NEAR for report, bpm in found)
+
+
+def relative(key: str) -> str:
+    """Return the key with the same notes: of C major, A minor."""
+    tonic, mode = key.split(" ")
+    step, other = (-3, "minor") if mode == "major" else (3, "major")
+    return f"{NAMES[(NAMES.index(tonic) + step) % 12]} {other}"
 
 
 def measured(audio_CS: Tensor, asked_bpm: float, sample_rate: int) -> BeatReport | None:
