@@ -20,6 +20,7 @@ from sa3_training.flow.timesteps import draw_levels, shift_for_length, truncated
 from sa3_training.loop import Draw, LoopRecipe, Stage, train
 from sa3_training.progress import Reporter, read_log
 from sa3_training.recipes import NanoSize, nano_config
+from sa3_training.stages.align import AlignRecipe, Embedders, align_stage
 from sa3_training.stages.dit import DitRecipe, dit_stage
 from sa3_training.stages.post import Discriminator, PostRecipe, post_stage
 from sa3_training.stages.same import SameRecipe, same_stage
@@ -162,6 +163,25 @@ def test_the_generator_learns_to_please_a_discriminator(base: dict[str, Tensor],
         student, judge, waves, PostRecipe(generator_rate=1e-3, discriminator_rate=1e-7), LoopRecipe(25), World()
     )
     assert_fall(losses(stage, tmp_path, 25, ("generator",)), least=0.1)
+
+
+def test_the_generator_learns_to_say_what_its_text_says(base: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = AlignRecipe(width=16, space=8, learning_rate=5e-3)
+    pair = Embedders(LATENT_DIM, TEXT_DIM, recipe)
+    loop = LoopRecipe(60)
+    assert_fall(losses(align_stage(pair, waves, recipe, loop, World()), tmp_path / "pair", 60, ("loss",)), least=0.15)
+    alignment = pair.frozen(weight=5.0)
+    batch = waves(Draw(0, 0, 0))
+    own = float(alignment.loss(batch.latents_BDT, batch.states_BLD, batch.mask_BL))
+    fast = batch.states_BLD[:, 0, 0] == batch.states_BLD[0, 0, 0]
+    swapped = torch.where(fast[:, None, None], batch.states_BLD[~fast][0], batch.states_BLD[fast][0])
+    assert own < 0.5 < 1.2 < float(alignment.loss(batch.latents_BDT, swapped, batch.mask_BL))
+    before = {key: tensor.clone() for key, tensor in pair.state_dict().items()}
+    post = PostRecipe(generator_rate=1e-3, discriminator_rate=1e-7)
+    stage = post_stage(copy_of(base), Discriminator(copy_of(base), 2), waves, post, LoopRecipe(25), World(), alignment)
+    assert_fall(losses(stage, tmp_path / "post", 25, ("alignment",)), least=0.2)
+    assert all(torch.equal(before[key], tensor) for key, tensor in pair.state_dict().items())
 
 
 def test_autoencoder_training_brings_every_loss_down(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from sa3_training.checkpoints import load_state, save_state
 from sa3_training.optim import Ema, set_share, trapezoid
 from sa3_training.progress import Reporter
+from sa3_training.sharding import clip_gradients, load_optimiser, spread_like, whole
 from sa3_training.world import World
 
 Numbers = dict[str, float]
@@ -81,7 +82,7 @@ class Learner:
     def descend(self, world: World, share: float) -> float:
         """Take one step along the gradients of all processes at ``share`` of the learning rate; return their norm."""
         world.sum_gradients(self.parameters())
-        norm = float(nn.utils.clip_grad_norm_(self.parameters(), self.max_gradient_norm))
+        norm = clip_gradients(self.parameters(), self.max_gradient_norm)
         for optimiser in self.optimisers:
             set_share(optimiser, share)
             optimiser.step()
@@ -91,14 +92,18 @@ class Learner:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """Return everything that must be saved: trained parameters and buffers, optimisers, average."""
+        """Return everything that must be saved, made whole: trained parameters and buffers, optimisers, average.
+
+        All processes must call it together when the weights are spread over them.
+        """
         state: dict[str, Any] = {
             "module": trained_state(self.module),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
         if self.ema:
             state |= {"ema": self.ema.state, "ema_count": self.ema.count}
-        return state
+        made_whole: dict[str, Any] = whole(state)
+        return made_whole
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()`` of the same recipe."""
@@ -107,12 +112,14 @@ class Learner:
             raise ValueError(f"the checkpoint is of another model: {sorted(own.keys() ^ state['module'].keys())[:5]}")
         with torch.no_grad():
             for key, tensor in state["module"].items():
-                own[key].copy_(tensor)
+                own[key].copy_(spread_like(tensor, own[key]))
         for optimiser, part in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(part)
+            load_optimiser(optimiser, part)
         if self.ema:
-            device = next(iter(own.values())).device
-            self.ema.state = {key: tensor.to(device) for key, tensor in state["ema"].items()}
+            averages = self.ema.state
+            self.ema.state = {
+                key: spread_like(tensor.to(averages[key].device), averages[key]) for key, tensor in state["ema"].items()
+            }
             self.ema.count = state["ema_count"]
 
 
@@ -247,8 +254,8 @@ class StopSignals:
 
 def save(stage: Stage, position: Position, path: Path, world: World) -> None:
     """Write the checkpoint, whole or not at all, from the first process."""
+    learners = {name: learner.state() for name, learner in stage.learners.items()}
     if world.is_first:
-        learners = {name: learner.state() for name, learner in stage.learners.items()}
         save_state({"learners": learners, "step": position.step, "elapsed_seconds": position.elapsed_seconds}, path)
     world.wait()
 

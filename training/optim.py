@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from sa3_training.sharding import spread_like, whole
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration that pushes all singular values near 1 (Jordan et al., Muon, 2024)."""
 
@@ -25,7 +27,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised; for two-dimensional weights inside a network."""
+    """Momentum whose update is orthogonalised, whole matrices at a time; for the weights inside a network."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -39,9 +41,9 @@ class Muon(torch.optim.Optimizer):
                     continue
                 buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
-                update = orthogonalise(parameter.grad.lerp(buffer, group["momentum"]))
+                update = orthogonalise(whole(parameter.grad.lerp(buffer, group["momentum"])))
                 shape_scale = max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5
-                parameter.add_(update, alpha=-group["lr"] * shape_scale)
+                parameter.add_(spread_like(update, parameter), alpha=-group["lr"] * shape_scale)
 
 
 def optimisers(module: nn.Module, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from sa3_daw.checkpoint import read_tensors
 from sa3_daw.errors import invalid
-from sa3_daw.generation.model import SAME_PREFIX, LoadedModel, load_model
+from sa3_daw.generation.adapters import AdapterRack
+from sa3_daw.generation.model import SAME_PREFIX, LoadedModel, load_model, load_text_encoder
 from sa3_daw.models.conditioner import Conditioner
 from sa3_daw.models.dit import DiT
+from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.same import Same
+from sa3_daw.models.specs import ModelSpec, SameSpec
 from sa3_training.checkpoints import replace_file
 from sa3_training.data.audio import AudioBatch, draw_audio, open_sounds
 from sa3_training.data.crops import Crops
@@ -27,7 +30,10 @@ from sa3_training.export import export
 from sa3_training.flow.denoiser import Batch, Denoiser, initialise
 from sa3_training.loop import Draw, LoopRecipe, Stage, averaged, train
 from sa3_training.lora.train import model_folder
+from sa3_training.losses.alignment import Alignment
 from sa3_training.progress import Reporter
+from sa3_training.sharding import whole
+from sa3_training.stages.align import AlignRecipe, Embedders, align_stage
 from sa3_training.stages.dit import DitRecipe, dit_stage
 from sa3_training.stages.post import Discriminator, PostRecipe, post_stage
 from sa3_training.stages.same import SameRecipe, same_stage
@@ -36,19 +42,22 @@ from sa3_training.stages.warmup import WarmUpRecipe, warm_up_stage
 from sa3_training.world import World
 
 SAME_FILE = "model.safetensors"
+ALIGN_STEPS = 1000
 SMALL_WIDTH = 512
 """Models narrower than this train on many short crops at a time."""
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage on one folder. 0 means what suits the model. ``other`` is the stage's second model, if it has one."""
+    """One stage on one folder. 0 means what suits the model. ``other`` is the stage's second model, if it has one;
+    ``align`` is how much a pair of embedders, trained before it, weighs in post-training."""
 
     data: Path
     out: Path
     model: str = "nano"
     other: str = ""
     fresh: bool = False
+    align: float = 0.0
     num_steps: int = 0
     minutes: float = 0.0
     batch_size: int = 0
@@ -64,7 +73,7 @@ class StageRun:
 
 def train_same(run: StageRun, world: World) -> Path:
     """Train the model's autoencoder, or teach it a larger one's latents; return the folder with its weights."""
-    model = _load(run.model)
+    model = _load(run.model, fresh=run.fresh)
     same = model.same.to(world.device).train()
     if run.fresh:
         torch.manual_seed(run.seed)
@@ -73,6 +82,7 @@ def train_same(run: StageRun, world: World) -> Path:
         parameter.requires_grad_("lapped" not in name)
     if not any(parameter.requires_grad for parameter in _inner(same)):
         raise invalid("model", run.model, "a model whose autoencoder has transformer layers; this one is a closed form")
+    world.spread(same)
     sounds, faults = open_sounds(run.data)
     rate = model.spec.sample_rate
     frame = model.spec.samples_per_frame * model.spec.same.frame_alignment
@@ -87,29 +97,49 @@ def train_same(run: StageRun, world: World) -> Path:
 
     loop = run.loop(100_000)
     if run.other:
-        teacher = _load(run.other).same.to(world.device)
-        stage = pair_stage(same, teacher, batches, rate, PairRecipe(), loop, world)
+        teacher = _teacher(run.other, model.spec).to(world.device)
+        world.spread(teacher)
+        stage = pair_stage(
+            same,
+            teacher,
+            batches,
+            rate,
+            PairRecipe(learning_rate=same_recipe(model.spec.same, 0).learning_rate),
+            loop,
+            world,
+        )
         prefix = ""
     else:
         text_dim = model.spec.conditioning.cond_dim
-        stage = same_stage(same, batches, text_states, text_dim, rate, SameRecipe(), loop, world)
+        recipe = same_recipe(model.spec.same, loop.num_steps)
+        stage = same_stage(same, batches, text_states, text_dim, rate, recipe, loop, world)
         prefix = "same."
     _go(stage, loop, run, "same", world, faults)
     state = averaged(run.out / "same.ckpt", "same")
     weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     folder = run.out / "same"
+    complete = whole(same.state_dict()) | weights
     if world.is_first:
-        content = save(
-            {SAME_PREFIX + key: tensor.contiguous() for key, tensor in (same.state_dict() | weights).items()}
-        )
+        content = save({SAME_PREFIX + key: tensor.contiguous() for key, tensor in complete.items()})
         replace_file(folder / SAME_FILE, lambda file: file.write(content) and None)
     world.wait()
     return folder
 
 
+def same_recipe(spec: SameSpec, num_steps: int) -> SameRecipe:
+    """Return the published recipe, or what suits a small autoencoder; the adversary joins after at most a quarter."""
+    warm_up = min(SameRecipe.warm_up_steps, num_steps // 4)
+    if spec.decoder.width >= SMALL_WIDTH:
+        return SameRecipe(warm_up_steps=warm_up)
+    return SameRecipe(
+        warm_up_steps=warm_up, learning_rate=1e-3, discriminator_rate=1e-3, discriminator_width=16, probe_width=128,
+        probe_depth=2,
+    )  # fmt: skip
+
+
 def train_dit(run: StageRun, world: World) -> Path:
     """Train the model's DiT and conditioner by flow matching; return the new model's folder."""
-    model = _load(run.model)
+    model = _load(run.model, fresh=run.fresh)
     if run.other:
         tensors = read_tensors(Path(run.other))
         model.same.load_state_dict({key.removeprefix(SAME_PREFIX): tensor for key, tensor in tensors.items()})
@@ -118,6 +148,7 @@ def train_dit(run: StageRun, world: World) -> Path:
     if run.fresh:
         torch.manual_seed(run.seed)
         denoiser = Denoiser.new(model.spec.dit, model.spec.conditioning).to(world.device)
+    world.spread(denoiser)
     loop = run.loop(100_000)
     stage = dit_stage(denoiser, _drawing(crops), _frame_rate(model), DitRecipe(), loop, world)
     _go(stage, loop, run, "dit", world, [])
@@ -130,6 +161,8 @@ def distil(run: StageRun, world: World) -> Path:
     crops = _crops(run, model, world)
     teacher = Denoiser(model.dit, model.conditioner).to(world.device)
     student = _copy(model, world)
+    for part in (teacher, student):
+        world.spread(part)
     loop = run.loop(5000)
     stage = warm_up_stage(student, teacher, _drawing(crops), WarmUpRecipe(), loop, world)
     _go(stage, loop, run, "distill", world, [])
@@ -144,15 +177,49 @@ def post_train(run: StageRun, world: World) -> Path:
     torch.manual_seed(run.seed)
     recipe = PostRecipe()
     discriminator = Discriminator(_copy(base, world), recipe.num_blocks).to(world.device)
+    student = _copy(student_model, world)
+    for part in (student, discriminator):
+        world.spread(part)
     loop = run.loop(5000)
-    stage = post_stage(_copy(student_model, world), discriminator, _drawing(crops), recipe, loop, world)
+    alignment = _alignment(run, base, crops, world) if run.align else None
+    stage = post_stage(student, discriminator, _drawing(crops), recipe, loop, world, alignment)
     _go(stage, loop, run, "post", world, [])
     return _write(run, base, averaged(run.out / "post.ckpt", "dit"), distilled=True, world=world)
 
 
-def _load(name: str) -> LoadedModel:
+def _alignment(run: StageRun, model: LoadedModel, crops: Crops, world: World) -> Alignment:
+    """Train a pair of embedders on the folder's clips and captions, or go on with it."""
+    torch.manual_seed(run.seed)
+    recipe = AlignRecipe()
+    pair = Embedders(model.spec.dit.latent_dim, model.spec.conditioning.cond_dim, recipe).to(world.device)
+    loop = run.loop(ALIGN_STEPS)
+    _go(align_stage(pair, _drawing(crops), recipe, loop, world), loop, run, "align", world, [])
+    return pair.frozen(run.align)
+
+
+def _load(name: str, *, fresh: bool = False) -> LoadedModel:
+    """Load a model; one that is trained from random weights may be a folder with nothing but its config."""
     directory, known_as = model_folder(name)
-    return load_model(directory, known_as)
+    if not fresh or any(directory.glob("*.safetensors")):
+        return load_model(directory, known_as)
+    spec = ModelSpec.from_directory(directory, known_as)
+    torch.manual_seed(0)
+    untrained = Denoiser.new(spec.dit, spec.conditioning)
+    dit, conditioner = untrained.dit, untrained.conditioner
+    rack = AdapterRack({"model.": dit, "": conditioner}, known_as, None)
+    text_encoder = load_text_encoder(spec, directory)
+    return LoadedModel(spec, dit, GraphedDiT(dit), conditioner, Same(spec.same).eval(), text_encoder, rack)
+
+
+def _teacher(name: str, student: ModelSpec) -> Same:
+    """Load the autoencoder that is taught. Raises InvalidField when its latents have another shape."""
+    model = _load(name)
+    theirs, ours = (
+        f"{spec.dit.latent_dim} channels of {spec.samples_per_frame} samples" for spec in (model.spec, student)
+    )
+    if theirs != ours:
+        raise invalid("teacher", name, f"a model with latents of {ours}, as the student's; this one has {theirs}")
+    return model.same
 
 
 def _inner(same: Same) -> list[nn.Parameter]:
@@ -163,11 +230,16 @@ def _inner(same: Same) -> list[nn.Parameter]:
     ]
 
 
-def _reset(module: nn.Module) -> None:
-    """Give every layer that knows how its own random start."""
-    for part in module.modules():
+def _reset(same: Same) -> None:
+    """Give an autoencoder a random start from which it learns: small query tokens, norms that do not saturate."""
+    for part in same.modules():
         if isinstance(part, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
             part.reset_parameters()
+    for name, parameter in same.named_parameters():
+        if name.endswith("new_tokens"):
+            nn.init.normal_(parameter, std=0.02)
+        elif name.endswith("alpha"):
+            nn.init.constant_(parameter, 1.0)
 
 
 def _crops(run: StageRun, model: LoadedModel, world: World) -> Crops:

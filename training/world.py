@@ -14,8 +14,10 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from sa3_daw.errors import invalid
+from sa3_training.sharding import spread
 
 CPU = torch.device("cpu")
 
@@ -25,11 +27,12 @@ PATIENCE = timedelta(hours=3)
 
 @dataclass(frozen=True)
 class World:
-    """``rank`` of ``size`` processes, computing on ``device``."""
+    """``rank`` of ``size`` processes, computing on ``device``; ``spreads_weights`` divides large models among them."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = CPU
+    spreads_weights: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -43,10 +46,13 @@ class World:
         return range(self.rank, num_parts, self.size)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add every process's gradients, in one message; a parameter without a gradient counts as zero."""
+        """Add every process's gradients, in one message; a parameter without a gradient counts as zero.
+
+        Those of spread weights are added by the layers that spread them.
+        """
         if self.size == 1:
             return
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        trained = [p for p in parameters if p.requires_grad and not isinstance(p, DTensor)]
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in trained])
         dist.all_reduce(flat)
         for parameter, piece in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
@@ -61,13 +67,18 @@ class World:
         dist.all_reduce(total)
         return dict(zip(keys, total.tolist(), strict=True))
 
+    def spread(self, module: nn.Module) -> None:
+        """Spread a module's large layers over the processes, when that was asked for; before optimisers are made."""
+        if self.spreads_weights and self.size > 1:
+            spread(module, self.size, self.device)
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
 
 
-def join_world(device: str = "auto") -> World:
+def join_world(device: str = "auto", *, spreads_weights: bool = False) -> World:
     """Join the processes torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), or be alone.
 
     ``device``: cpu, cuda or auto, which takes a GPU where there is one.
@@ -84,7 +95,7 @@ def join_world(device: str = "auto") -> World:
     if use_cuda:
         torch.cuda.set_device(local)
         torch.set_float32_matmul_precision("high")
-    return World(rank, size, local)
+    return World(rank, size, local, spreads_weights)
 
 
 def leave_world(world: World) -> None:

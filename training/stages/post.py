@@ -18,6 +18,7 @@ from sa3_training.flow.masks import keep_masks
 from sa3_training.flow.timesteps import draw_levels
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage
 from sa3_training.losses.adversarial import discriminator_loss, generator_loss
+from sa3_training.losses.alignment import Alignment
 from sa3_training.optim import Ema
 from sa3_training.stages.dit import Batches
 from sa3_training.stages.warmup import WarmUpRecipe, draw_starts
@@ -68,13 +69,17 @@ def post_stage(
     recipe: PostRecipe,
     loop: LoopRecipe,
     world: World,
+    alignment: Alignment | None = None,
 ) -> Stage:
-    """Return the stage of the learners ``dit`` and ``discriminator``."""
+    """Return the stage of the learners ``dit``, which ``alignment`` judges too where it is given, and
+    ``discriminator``."""
     learner = Learner(student, [_adam(student, recipe.generator_rate)], Ema(student, recipe.ema))
     judge = Learner(discriminator, [_adam(discriminator, recipe.discriminator_rate)])
 
     def advance(step: int, share: float) -> Numbers:
         numbers = {"generator": 0.0, "discriminator": 0.0, "contrastive": 0.0}
+        if alignment:
+            numbers["alignment"] = 0.0
         kept = []
         for part in world.parts(loop.num_parts):
             pair = draw_pair(student, on_device(batches(Draw(loop.seed, step, part)), world.device), recipe,
@@ -83,8 +88,12 @@ def post_stage(
                 discriminator(x, pair.level_B, pair.batch, pair.keep_BT) for x in (pair.real_BDT, pair.fake_BDT)
             )
             loss = generator_loss(real.detach(), fake) / loop.num_parts
-            torch.autograd.backward(loss)
             numbers["generator"] += float(loss.detach())
+            if alignment:
+                unlike = alignment.loss(pair.made_BDT, pair.batch.states_BLD, pair.batch.mask_BL) / loop.num_parts
+                numbers["alignment"] += float(unlike.detach())
+                loss = loss + alignment.weight * unlike
+            torch.autograd.backward(loss)
             kept.append(pair.detached())
         learner.descend(world, share)
         discriminator.zero_grad()
@@ -106,17 +115,19 @@ def post_stage(
 
 @dataclass(frozen=True)
 class Pair:
-    """Real and generated latents, both noised to the same level with the same noise."""
+    """Real and generated latents, both noised to the same level with the same noise; ``made_BDT`` is the student's
+    answer without noise."""
 
     real_BDT: Tensor
     fake_BDT: Tensor
+    made_BDT: Tensor
     level_B: Tensor
     batch: Batch
     keep_BT: Tensor
 
     def detached(self) -> Pair:
         """Return the pair without the way back into the generator."""
-        return replace(self, fake_BDT=self.fake_BDT.detach())
+        return replace(self, fake_BDT=self.fake_BDT.detach(), made_BDT=self.made_BDT.detach())
 
 
 def draw_pair(student: Denoiser, batch: Batch, recipe: PostRecipe, generator: torch.Generator) -> Pair:
@@ -129,10 +140,10 @@ def draw_pair(student: Denoiser, batch: Batch, recipe: PostRecipe, generator: to
     t = draw_starts(WarmUpRecipe(student_steps=recipe.student_steps), size, num_frames, generator).to(device)
     x = torch.lerp(data, noises[0], t[:, None, None])
     nothing_dropped = torch.zeros(size, dtype=torch.bool, device=device)
-    fake = x - t[:, None, None] * student(x, t, batch, keep, nothing_dropped)
+    made = x - t[:, None, None] * student(x, t, batch, keep, nothing_dropped)
     level = draw_levels("uniform", size, generator).to(device)
-    real, fake = (torch.lerp(clean, noises[1], level[:, None, None]) for clean in (data, fake))
-    return Pair(real, fake, level, batch, keep)
+    real, fake = (torch.lerp(clean, noises[1], level[:, None, None]) for clean in (data, made))
+    return Pair(real, fake, made, level, batch, keep)
 
 
 def other_text(batch: Batch) -> Batch:
