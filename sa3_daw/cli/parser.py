@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sa3_daw import __version__
-from sa3_daw.cli import job_words, lora, models, project_words, render_words, take_words
+from sa3_daw.cli import job_words, lora, models, render_words, take_words
 from sa3_daw.cli.words import EXIT_CODES, Parser, add_command, later, number, whole_number
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     add_demo(commands)
     job_words.add_to(commands)
-    project_words.add_to(commands)
     render_words.add_to(commands)
     take_words.add_to(commands)
     models.add_to(commands)
