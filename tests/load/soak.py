@@ -66,7 +66,8 @@ def soak(daemon: RunningDaemon, seconds: float, rng: random.Random) -> int:
     for name, values in (("front", front), ("engine", engine)):
         print(
             f"{name}: {values[0] / 1e6:.1f} MB at first, {values[-1] / 1e6:.1f} MB at last, "
-            f"median of the last third against the first after warm-up {100 * growths[name]:+.2f} %"
+            f"median of the last third against the first after warm-up {100 * growths[name]:+.2f} %; "
+            f"by tenths {' '.join(f'{value / 1e6:.0f}' for value in by_tenths(values))}"
         )
     flat = all(growth <= MAX_GROWTH for growth in growths.values())
     return 0 if flat and not status.num_failed and not status.engine.num_deaths else 1
@@ -77,6 +78,14 @@ def growth_of(values: list[int]) -> float:
     warm = values[len(values) // 5 :]
     third = max(1, len(warm) // 3)
     return statistics.median(warm[-third:]) / statistics.median(warm[:third]) - 1
+
+
+def by_tenths(values: list[int]) -> list[float]:
+    """Return the medians of ten equal stretches, or of fewer when there are fewer values."""
+    size = max(1, len(values) // 10)
+    return [
+        statistics.median(values[start : start + size]) for start in range(0, size * 10, size) if start < len(values)
+    ]
 
 
 def one_job(client: Client, rng: random.Random) -> str:
