@@ -1,8 +1,10 @@
-"""One table of ratios from one run: our plain path, our fast paths and diffusers' DiT, with random weights.
+"""Tables of ratios: our plain path, our fast paths and diffusers' DiT, with random weights of small-music's widths.
 
-Run: python -m benchmarks.run cpu [--depth N] [--seconds S ...] [--rounds N] [--precisions NAME ...]
-Rounds are interleaved, the best counts, in CPU-seconds at one thread; models have small-music's widths.
-The table is printed and written to benchmarks/results/. A quick run: --depth 4 --seconds 10 --rounds 1.
+Run: python -m benchmarks.run cpu [--depth N] [--seconds S ...] [--rounds N] [--variants NAME ...] [--minutes M]
+Every row is measured in a process of its own, in CPU-seconds at one thread, and written at once to benchmarks/results/
+(JSON, and the tables as Markdown). Rows that are there already are not measured again, so the same command, given
+again, goes on where it stopped: after --minutes it starts no further row. The best of all rounds counts.
+A quick run: --depth 4 --seconds 10 --rounds 1.
 """
 
 from __future__ import annotations
@@ -10,51 +12,66 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from time import monotonic
 
 import torch
-from torch import Tensor
 
-from benchmarks.fresh import measure_loading
-from benchmarks.laps import NUM_STEPS, RIVAL, Course, Laps
-from benchmarks.sizes import SMALL_DIT, Sizes, random_models
+from benchmarks.fresh import in_fresh_process, measure_autoencoder, measure_load
+from benchmarks.laps import PLAIN, RIVAL, measure_clip
+from benchmarks.rows import COPIED, Row, Rows, Values
+from benchmarks.sizes import SMALL_DIT, Sizes, write_model
 
 RESULTS = Path(__file__).parent / "results"
-RESIDENT_FRAMES = 64
+LOADS = (COPIED, "fp32, mapped", "w8a8, converted at load", "w8a8, from its copy")
 
 
 def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("device", choices=("cpu",))
     parser.add_argument("--depth", type=int, default=SMALL_DIT.depth, help="blocks of the DiT")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 10.0, 30.0, 120.0])
+    parser.add_argument("--seconds", type=float, nargs="*", default=[5.0, 10.0, 30.0, 120.0], help="lengths of clips")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", nargs="+", default=["w8a8"], choices=("bf16", "w8a8"), help="beside fp32")
+    parser.add_argument("--variants", nargs="*", default=["w8a8", "w8a8 compiled"], help="beside fp32 and diffusers")
+    parser.add_argument(
+        "--autoencoder", type=float, nargs="*", default=[], help="lengths to encode and decode, seconds"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after so long")
     asked = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     sizes = sizes or Sizes(replace(SMALL_DIT, depth=asked.depth))
-    lines = loading_lines(sizes, asked.precisions)
-    print("\n".join(lines), end="\n\n", flush=True)
-    lines += ["", "| audio | work | variant | CPU-seconds | times plain | SNR dB |", "|---|---|---|---|---|---|"]
-    models = random_models(sizes, ["fp32", *asked.precisions])
+    name = f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}-depth-{sizes.dit.depth}.json"
+    rows = Rows(results / name, heading(sizes))
+    folder = Path(tempfile.gettempdir()) / f"sa3-daw-benchmark-{sizes.dit.width}x{sizes.dit.depth}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # set before any measuring process starts
+    if not (folder / "model.safetensors").exists():
+        in_fresh_process(write_model, sizes, folder)
+    wanted = [Row("load", way, 0.0, number) for number in range(asked.rounds) for way in LOADS]
     for seconds in asked.seconds:
-        course = Course(sizes, models, seconds)
-        variants = ["fp32", RIVAL, *asked.precisions]
-        for variant in variants:
-            course.warm_up(variant)
-        for _ in range(asked.rounds):
-            for variant in variants:
-                course.run(variant)
-        told = length_lines(seconds, course, variants)
-        print("\n".join(told), flush=True)
-        lines += told
-    results.mkdir(exist_ok=True)
-    name = f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}-depth-{sizes.dit.depth}.md"
-    rounds = f"best of {asked.rounds} rounds"
-    (results / name).write_text("\n".join([heading(sizes, rounds), "", *lines]) + "\n", encoding="utf-8")
+        for number in range(asked.rounds):
+            wanted += [Row("clip", variant, seconds, number) for variant in (PLAIN, *asked.variants, RIVAL)]
+    wanted += [Row("autoencoder", way, seconds, 0) for seconds in asked.autoencoder for way in ("decode", "encode")]
+    left = [row for row in wanted if row not in rows.values]
+    stop_at = monotonic() + 60 * asked.minutes
+    while left and monotonic() < stop_at:
+        row = left.pop(0)
+        rows.add(row, measured(row, sizes, folder))
+        print(f"{row.kind} {row.variant} {row.seconds:g} s: {rows.values[row]}", flush=True)
+    print("\n".join([rows.heading, "", *rows.tables()]))
+    if left:
+        print(f"{len(left)} rows are left; give the same command again")
+
+
+def measured(row: Row, sizes: Sizes, folder: Path) -> Values:
+    """Measure one row in a fresh process."""
+    if row.kind == "load":
+        return in_fresh_process(measure_load, sizes, folder, row.variant)
+    if row.kind == "clip":
+        return in_fresh_process(measure_clip, sizes, folder, row.seconds, row.variant)
+    return in_fresh_process(measure_autoencoder, sizes, folder, row.variant, row.seconds)
 
 
 def hardware() -> str:
@@ -65,58 +82,9 @@ def hardware() -> str:
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def heading(sizes: Sizes, rounds: str) -> str:
+def heading(sizes: Sizes) -> str:
     cores = f"{hardware()}, {os.cpu_count()} processors, 1 thread"
-    return f"{cores}, torch {torch.__version__}, DiT depth {sizes.dit.depth}, {rounds}"
-
-
-def loading_lines(sizes: Sizes, precisions: list[str]) -> list[str]:
-    ways = ["copied fp32", "mapped fp32", *(f"mapped {precision}" for precision in precisions)]
-    loaded = measure_loading(sizes, ways, RESIDENT_FRAMES)
-    plain = loaded["copied fp32"]
-    return [
-        "| load | CPU-seconds | times copied | resident MB | of copied | MB not mapped | of copied |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| {way} | {it.seconds:.3f} | {plain.seconds / it.seconds:.1f} "
-            f"| {it.resident_mb:.0f} | {it.resident_mb / plain.resident_mb:.2f} "
-            f"| {it.own_mb:.0f} | {it.own_mb / plain.own_mb:.2f} |"
-            for way, it in loaded.items()
-        ),
-    ]
-
-
-def length_lines(seconds: float, course: Course, variants: list[str]) -> list[str]:
-    """Compare each kind of work with plain: fp32, and every latent decoded at once after the last step."""
-    laps, steps = course.laps, f"{NUM_STEPS} steps"
-    plain_decode = laps["decode all", "fp32"]
-    plain_whole = laps[steps, "fp32"] + plain_decode
-    plain_snr = {name: f"{snr_db(course.latents['fp32'], course.latents[name]):.0f}" for name in variants[1:]}
-    rows: list[tuple[str, str, float, float, str]] = []
-    for work in ("DiT step", steps):
-        for name in variants:
-            snr = plain_snr.get(name, "") if work == steps else ""
-            rows.append((work, name, laps[work, name], laps[work, "fp32"], snr))
-    streamed = [name for name in variants if name != RIVAL]
-    rows.append(("decode", "fp32, all at once", plain_decode, plain_decode, ""))
-    rows += [("decode", f"{name}, streamed", decoding(laps, name), plain_decode, "") for name in streamed]
-    for work in ("first audio", "end to end"):
-        rows.append((work, "fp32, all at once", plain_whole, plain_whole, ""))
-        for name in streamed:
-            decode = laps["first chunk", name] if work == "first audio" else decoding(laps, name)
-            rows.append((work, f"{name}, streamed", laps[steps, name] + decode, plain_whole, ""))
-    return [
-        f"| {seconds:g} s | {work} | {name} | {taken:.3f} | {plain / taken:.2f} | {snr} |"
-        for work, name, taken, plain, snr in rows
-    ]
-
-
-def decoding(laps: Laps, variant: str) -> float:
-    return laps["first chunk", variant] + laps["other chunks", variant]
-
-
-def snr_db(exact: Tensor, other: Tensor) -> float:
-    return float(10 * torch.log10(exact.square().mean() / (exact - other).square().mean()))
+    return f"{cores}, torch {torch.__version__}, DiT depth {sizes.dit.depth}"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""What is measured: models of small-music's sizes with random weights, ours and diffusers'. Knows no clock."""
+"""What is measured: a model of small-music's sizes with random weights, loaded in each variant. Knows no clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
-from sa3_daw.checkpoint import build, load_strict
+from safetensors.torch import save_file
+
+from sa3_daw.checkpoint import build, load_strict, read_tensors
+from sa3_daw.converted import ConvertedCopies
 from sa3_daw.models.dit import DiT
-from sa3_daw.models.precision import PrecisionChoice, apply_precision
+from sa3_daw.models.precision import PrecisionChoice, apply_precision, converted_form, converted_weights
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import DiTSpec, SameSpec, SameStageSpec
 
@@ -21,6 +24,8 @@ SMALL_STAGE = SameStageSpec(
 )  # fmt: skip
 SMALL_SAME = SameSpec(256, 2, 256, SMALL_STAGE, replace(SMALL_STAGE, mapping_kernel=3))
 
+PREFIXES = ("dit.", "same.")
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -30,25 +35,34 @@ class Sizes:
     same: SameSpec = SMALL_SAME
 
 
-@dataclass(frozen=True)
-class Models:
-    """Ours in each precision, and diffusers' DiT with the same weights."""
+def write_model(sizes: Sizes, folder: Path) -> None:
+    """Write a checkpoint of seeded random weights."""
+    from tests.test_against_diffusers import randomised  # the measured processes are spared what it imports
 
-    ours: dict[str, tuple[DiT, Same]]
-    theirs: Any
+    modules = zip(PREFIXES, (randomised(DiT(sizes.dit)), randomised(Same(sizes.same))), strict=True)
+    tensors = {prefix + key: tensor for prefix, module in modules for key, tensor in module.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "model.safetensors.part"
+    save_file(tensors, part)
+    part.replace(folder / "model.safetensors")
 
 
-def random_models(sizes: Sizes, precisions: list[str]) -> Models:
-    """Return models of equal weights; what a precision leaves as it is shares its memory with fp32."""
-    from tests.test_against_diffusers import dit_pair, randomised
+def load_mapped(sizes: Sizes, folder: Path, variant: str, keeps_copies: bool = True) -> tuple[DiT, Same]:
+    """Load as the engine does: mapped; "w8a8" or "bf16" from their copies on disk, or converted now; "... compiled"."""
+    precision, _, compiled = variant.partition(" ")
+    dit, same = _mapped(sizes, folder)
+    copies, form = ConvertedCopies(folder / "converted"), converted_form(precision)
+    sources, converted = [folder / "model.safetensors"], None
+    if keeps_copies and precision != "fp32":
+        converted = copies.read(sources, form)
+        if converted is None:
+            copies.write(sources, form, lambda: converted_weights(*_mapped(sizes, folder), precision))
+            converted = copies.read(sources, form)
+    apply_precision(dit, same, PrecisionChoice(precision, "cpu", bool(compiled), "benchmark"), converted)
+    return dit, same
 
-    dit, theirs = dit_pair(sizes.dit)
-    same = randomised(Same(sizes.same))
-    ours = {}
-    for precision in precisions:
-        other_dit, other_same = build(lambda: DiT(sizes.dit)), build(lambda: Same(sizes.same))
-        load_strict({"": other_dit}, dit.state_dict(), "the random DiT")
-        load_strict({"": other_same}, same.state_dict(), "the random SAME")
-        apply_precision(other_dit, other_same, PrecisionChoice(precision, "cpu", False, "benchmark"))
-        ours[precision] = other_dit, other_same
-    return Models(ours, theirs)
+
+def _mapped(sizes: Sizes, folder: Path) -> tuple[DiT, Same]:
+    dit, same = build(lambda: DiT(sizes.dit)), build(lambda: Same(sizes.same))
+    load_strict(dict(zip(PREFIXES, (dit, same), strict=True)), read_tensors(folder), "the benchmark's model")
+    return dit, same
