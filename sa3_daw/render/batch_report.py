@@ -9,6 +9,9 @@ from pathlib import Path
 from sa3_daw.render.batch import Entry
 from sa3_daw.render.page import failed, with_sound, without_sound, write_page
 
+CLEAR_BEAT = 0.1
+"""Below this confidence, as in a pad, a tempo says nothing."""
+
 
 def write_report(folder: Path, entries: Sequence[Entry], num_items: int) -> Path:
     """Write the page beside the files it points to; return its path."""
@@ -29,7 +32,8 @@ def facts_of(entry: Entry) -> dict[str, str]:
     measured = entry["measured"]
     beats, loudness, key = measured["beats"], measured["loudness_lufs"], measured["key"]
     rate = entry["sample_rate"]
-    tempo = f"{beats['bpm']:.2f} BPM, confidence {beats['confidence']:.2f}" if beats else "no beat found"
+    is_clear = beats and beats["confidence"] >= CLEAR_BEAT
+    tempo = f"{beats['bpm']:.2f} BPM, confidence {beats['confidence']:.2f}" if is_clear else "no clear beat"
     return {
         "length": f"{entry['num_samples']} samples at {rate} Hz ({entry['num_samples'] / rate:.3f} s)",
         "seed": f"{entry['seed']}, model {entry['model']}",
