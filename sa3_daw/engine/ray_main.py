@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from sa3_daw.config import DaemonConfig, config_from_plain
 from sa3_daw.engine.main import Link, read_settings, serve
 from sa3_daw.engine.ray_actor import MakeEngine, residents
@@ -87,7 +85,7 @@ class ClusterEngine:
         if job.source is None:
             return None
         audio = job.source.audio
-        handle = self._sources.pop(audio, None) or self._cluster.put(np.asarray(self._store.read_audio(audio)))
+        handle = self._sources.pop(audio, None) or self._cluster.put(self._store.read_audio(audio))
         self._sources[audio] = handle
         while len(self._sources) > MAX_SOURCES:
             del self._sources[next(iter(self._sources))]
