@@ -128,6 +128,11 @@ def environment_with(values: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **{f"SA3_{key.upper()}": text for key, text in values.items()}}
 
 
+def set_variable(name: str, value: str) -> None:
+    """Set a variable of this process's environment for a library that reads it; one that is set already stays."""
+    os.environ.setdefault(name, value)
+
+
 def plain_config(config: DaemonConfig) -> dict[str, Any]:
     """Return a configuration as JSON can carry it, for the engine's process."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in vars(config).items()}

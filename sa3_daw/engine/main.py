@@ -20,6 +20,7 @@ import numpy as np
 import zmq
 
 from sa3_daw.config import config_from_plain
+from sa3_daw.engine.compile_cache import keep_what_is_compiled
 from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
 from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
@@ -276,6 +277,7 @@ def main() -> int:
     set_up_logging(config.log_level)
     link = Link(settings)
     rest_between_regions()
+    keep_what_is_compiled(config)
     # Here and not above: torch takes seconds, and engines that need none share this module.
     from sa3_daw.engine.ahead import Ahead
     from sa3_daw.engine.residency import Residents
