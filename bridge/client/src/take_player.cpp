@@ -198,9 +198,15 @@ struct TakePlayer::Voices {
         return nullptr;
     }
 
-    /// Where in the take the host's position lies.
+    /// Where in the take the host's position lies: by the take's tempo map where the host keeps to it, else by the
+    /// host's tempo of now.
     double place_of(double ppq, double bpm) const SA3_NONBLOCKING {
-        const double seconds = (ppq - current->take->start_ppq) * 60.0 / bpm;
+        double seconds = (ppq - current->take->start_ppq) * 60.0 / bpm;
+        const TempoStep* in_force = nullptr;
+        for (const auto& step : current->take->tempo)
+            if (step.ppq <= ppq) in_force = &step;
+        if (in_force && std::abs(in_force->bpm - bpm) < 1e-6 * bpm)
+            seconds = in_force->seconds + (ppq - in_force->ppq) * 60.0 / bpm;
         const double place = seconds * current->take->audio->sample_rate();
         return current->table ? place : std::floor(place + 0.5);
     }
@@ -254,13 +260,21 @@ struct TakePlayer::Voices {
         aim(place_of(*position.ppq, bpm), runs_on, num_samples);
     }
 
+    bool audition_is_new() const SA3_NONBLOCKING {
+        return num_auditions.load(std::memory_order_acquire) != num_auditions_seen;
+    }
+
+    double audition_place() const SA3_NONBLOCKING {
+        const bool is_start = audition_is_new() || active.loaded == nullptr;
+        return is_start ? audition_from.load(std::memory_order_relaxed) : active.position();
+    }
+
     void follow_audition(int num_samples) SA3_NONBLOCKING {
         motion.reset();
-        const auto num_started = num_auditions.load(std::memory_order_acquire);
-        const bool is_new = num_started != num_auditions_seen;
-        num_auditions_seen = num_started;
-        aim(is_new || active.loaded == nullptr ? audition_from.load(std::memory_order_relaxed) : active.position(),
-            !is_new, num_samples);
+        const bool is_new = audition_is_new();
+        const double place = audition_place();
+        num_auditions_seen = num_auditions.load(std::memory_order_acquire);
+        aim(place, !is_new, num_samples);
         const bool is_over = active.audio && !current->take->loop &&
                              active.position() >= static_cast<double>(current->take->audio->num_samples());
         if (is_over) audition_is_on.store(false, std::memory_order_release);
@@ -394,13 +408,16 @@ void TakePlayer::process(const HostPosition& position, const PlaySettings& setti
 bool TakePlayer::wait_for_audio(const HostPosition& position, int num_samples, std::chrono::milliseconds timeout) {
     auto& voices = *voices_;
     voices.pick_up();
-    if (!voices.current || !voices.current->take || !position.is_playing || !position.ppq) return true;
+    if (!voices.current || !voices.current->take) return true;
+    const bool is_auditioning = this->is_auditioning();
+    if (!is_auditioning && (!position.is_playing || !position.ppq)) return true;
     const auto& take = *voices.current->take;
     const auto length = take.audio->num_samples();
-    const double bpm = position.bpm.value_or(kFallbackBpm);
-    const double place = voices.place_of(*position.ppq, bpm);
+    const double place = is_auditioning ? voices.audition_place()
+                                        : voices.place_of(*position.ppq, position.bpm.value_or(kFallbackBpm));
     const double num_ahead = (num_samples + 2 * voices.fade_length) * voices.current->step + 512;
-    const bool wraps = take.loop || samples_to_wrap(position, voices.host_rate, num_samples) < num_samples;
+    const bool host_wraps = !is_auditioning && samples_to_wrap(position, voices.host_rate, num_samples) < num_samples;
+    const bool wraps = take.loop || host_wraps;
     if (!wraps && (place + num_ahead <= 0 || place >= static_cast<double>(length))) return true;
     const auto end = wraps ? length : static_cast<std::int64_t>(std::min<double>(place + num_ahead, 1e15));
     return take.audio->wait_available(std::min(end, length), timeout);

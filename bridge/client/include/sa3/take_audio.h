@@ -24,7 +24,7 @@ struct Peak {
 
 /// One writer appends in time order up to the length given at construction; any number of readers, on any thread, read
 /// what has been published, without locks. What has been published never changes or moves. Samples not yet written read
-/// as 0. Non-finite and denormal samples are published as 0, so that nothing downstream has to ask.
+/// as 0. Non-finite samples are published as 0, so that nothing downstream has to ask.
 class TakeAudio {
 public:
     static constexpr std::int64_t kBlockSamples = 1 << 16;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "sa3/nonblocking.h"
 #include "sa3/take_audio.h"
@@ -16,12 +17,24 @@
 
 namespace sa3 {
 
+/// From `ppq` on the take was made for `bpm`; `seconds` of it lie before.
+struct TempoStep {
+    double ppq = 0.0;
+    double bpm = 120.0;
+    double seconds = 0.0;
+
+    bool operator==(const TempoStep& other) const {
+        return ppq == other.ppq && bpm == other.bpm && seconds == other.seconds;
+    }
+};
+
 /// A take as it is to be played. Immutable once handed to the player, but for the audio, which may still grow.
 struct PlayableTake {
     std::shared_ptr<const TakeAudio> audio;  // the final audio, as far as it has come
     std::shared_ptr<const TakeAudio> draft;  // plays where the final audio has not come yet; may be null
     double start_ppq = 0.0;                  // where the clip's first sample lies in the host's timeline
     double bpm = 120.0;                      // tempo at start_ppq when it was made
+    std::vector<TempoStep> tempo;            // where the tempo changes inside the take; empty: nowhere
     bool loop = false;                       // repeats for ever from start_ppq on
     float gain = 1.0f;                       // linear; see loudness_match_gain
 };
