@@ -56,9 +56,11 @@ Content::Content(Processor& processor)
       match_loudness_attachment_(processor.parameters().match_loudness_parameter(), match_loudness_) {
     setSize(kWidth, kHeight);
     for (juce::Component* child : std::initializer_list<juce::Component*>{
-             &recipe_, &generate_, &repaint_, &continue_, &restyle_, &cancel_, &progress_bar_, &waveform_, &is_on_, &gain_,
-             &dry_wet_, &mute_input_, &match_loudness_, &capture_, &takes_, &start_daemon_, &theme})
+             &status_, &recipe_, &generate_, &repaint_, &continue_, &restyle_, &cancel_, &capture_, &record_, &progress_bar_,
+             &waveform_, &is_on_, &gain_, &dry_wet_, &mute_input_, &match_loudness_, &takes_, &start_daemon_, &theme})
         addAndMakeVisible(child);
+    name_parts();
+    status_.setMinimumHorizontalScale(0.8f);
     auto& session = processor.session();
     start_daemon_.onClick = [&session] { session.start_daemon(); };
     generate_.onClick = [&session] { session.generate(); };
@@ -66,17 +68,36 @@ Content::Content(Processor& processor)
     continue_.onClick = [&session] { session.continue_take(); };
     restyle_.onClick = [&session] { session.restyle(); };
     cancel_.onClick = [&session] { session.cancel(); };
-    capture_.onClick = [this, &session] {
-        const bool is_capturing = capture_.getToggleState();
-        is_capturing ? session.stop_capture() : session.start_capture(true);
+    for (auto* button : {&capture_, &record_})
+        button->onClick = [this, button, &session] {
+            button->getToggleState() ? session.stop_capture() : session.start_capture(button == &capture_);
+        };
+    capture_.setTooltip("Record the track from when the host plays to when it stops: to repaint, restyle or continue it");
+    record_.setTooltip("Record the track from now on, whether the host plays or not");
+    recipe_.on_enter = [this] {
+        if (generate_.isEnabled()) generate_.triggerClick();
     };
-    capture_.setTooltip("Record the track from when the host plays to when it stops; the source of Captured");
     for (auto* slider : {&gain_, &dry_wet_}) {
         slider->setSliderStyle(juce::Slider::LinearHorizontal);
         slider->setTextBoxStyle(juce::Slider::TextBoxRight, false, 58, 22);
     }
     gain_.setTitle("Take gain");
     dry_wet_.setTitle("Dry/wet");
+    for (auto* slider : {&gain_, &dry_wet_}) slider->setWantsKeyboardFocus(true);
+    juce::Desktop::getInstance().addFocusChangeListener(this);
+}
+
+Content::~Content() { juce::Desktop::getInstance().removeFocusChangeListener(this); }
+
+void Content::name_parts() {
+    const std::initializer_list<std::pair<juce::Component*, const char*>> ids = {
+        {&status_, "status"},         {&generate_, "generate"}, {&repaint_, "repaint"},
+        {&continue_, "continue"},     {&restyle_, "restyle"},   {&cancel_, "cancel"},
+        {&capture_, "capture"},       {&record_, "record"},     {&waveform_, "waveform"},
+        {&is_on_, "is_on"},           {&gain_, "gain"},         {&dry_wet_, "dry_wet"},
+        {&mute_input_, "mute_input"}, {&theme, "theme"},        {&match_loudness_, "match_loudness"},
+        {&start_daemon_, "start_daemon"}};
+    for (const auto& [part, id] : ids) part->setComponentID(id);
 }
 
 void Content::show(const SessionView& view) {
@@ -84,6 +105,7 @@ void Content::show(const SessionView& view) {
     takes_.show(view);
     waveform_.show(view);
     show_buttons(view);
+    show_capture(view);
     show_status(view);
 }
 
@@ -98,20 +120,29 @@ void Content::show_buttons(const SessionView& view) {
     continue_.setEnabled(is_free && has_source);
     restyle_.setEnabled(is_free && has_source);
     cancel_.setEnabled(view.is_running);
-    const bool is_capturing = view.capture == CaptureState::kWaiting || view.capture == CaptureState::kRecording;
-    capture_.setToggleState(is_capturing, juce::dontSendNotification);
-    capture_.setButtonText(view.capture == CaptureState::kWaiting ? juce::String("Waits for play")
-                           : is_capturing ? "Stop  " + juce::String(view.captured_seconds, 1) + " s"
-                                          : juce::String("Capture"));
     const auto state = view.daemon.state;
     start_daemon_.setVisible(state == DaemonState::kNoDaemon || state == DaemonState::kFailed);
+}
+
+void Content::show_capture(const SessionView& view) {
+    const bool is_waiting = view.capture == CaptureState::kWaiting;
+    const bool is_capturing = is_waiting || view.capture == CaptureState::kRecording;
+    for (auto* button : {&capture_, &record_}) {
+        const bool is_active = is_capturing && view.capture_follows_transport == (button == &capture_);
+        button->setToggleState(is_active, juce::dontSendNotification);
+        button->setEnabled(is_active || !is_capturing);
+        button->setButtonText(is_active && is_waiting ? juce::String("Play ...")
+                              : is_active             ? "Stop " + juce::String(view.captured_seconds, 1) + " s"
+                                                      : juce::String(button == &capture_ ? "Capture" : "Record"));
+    }
 }
 
 void Content::show_status(const SessionView& view) {
     const auto& c = static_cast<Look&>(getLookAndFeel()).colours();
     status_colour_ = view.message.empty() || view.is_running ? colour_of(view.daemon.state, c) : c.bad;
-    status_ = view.message.empty() || view.is_running ? daemon_in_words(view.daemon)
-                                                      : juce::String::fromUTF8(view.message.c_str());
+    status_.setText(view.message.empty() || view.is_running ? daemon_in_words(view.daemon)
+                                                            : juce::String::fromUTF8(view.message.c_str()),
+                    juce::dontSendNotification);
     if (view.is_running && view.progress.num_steps > 0)
         progress_ = static_cast<double>(view.progress.step) / static_cast<double>(view.progress.num_steps);
     else
@@ -129,14 +160,18 @@ void Content::paint(juce::Graphics& graphics) {
     graphics.drawText("sa3-daw", kMargin, 10, 100, 28, juce::Justification::left);
     graphics.setColour(status_colour_);
     graphics.fillEllipse(118.0f, 19.0f, 10.0f, 10.0f);
-    graphics.setColour(c.text);
-    graphics.setFont(juce::Font(14.0f));
-    const int right = start_daemon_.isVisible() ? start_daemon_.getX() : theme.getX();
-    graphics.drawFittedText(status_, 136, 8, right - 144, 32, juce::Justification::centredLeft, 2, 0.8f);
     graphics.setColour(c.faint_text);
     graphics.setFont(juce::Font(12.0f));
     graphics.drawText("Take gain", gain_.getX(), gain_.getY() - 15, 120, 15, juce::Justification::left);
     graphics.drawText("Dry / wet", dry_wet_.getX(), dry_wet_.getY() - 15, 120, 15, juce::Justification::left);
+}
+
+void Content::paintOverChildren(juce::Graphics& graphics) {
+    const auto* focused = juce::Component::getCurrentlyFocusedComponent();
+    if (focused == nullptr || !isParentOf(focused)) return;
+    const auto area = getLocalArea(focused, focused->getLocalBounds()).toFloat().expanded(1.0f);
+    graphics.setColour(static_cast<Look&>(getLookAndFeel()).colours().accent);
+    graphics.drawRoundedRectangle(area, 4.0f, 1.5f);
 }
 
 void Content::resized() {
@@ -145,6 +180,7 @@ void Content::resized() {
     theme.setBounds(top.removeFromRight(70));
     top.removeFromRight(8);
     start_daemon_.setBounds(top.removeFromRight(110));
+    status_.setBounds(132, 8, top.getRight() - 136, 34);
     area.removeFromTop(8);
 
     auto side = area.removeFromRight(kSideWidth);
@@ -163,10 +199,10 @@ void Content::resized() {
 
     recipe_.setBounds(area.removeFromTop(228));
     auto buttons = area.removeFromTop(32);
-    generate_.setBounds(buttons.removeFromLeft(120));
-    for (auto* button : {&repaint_, &continue_, &restyle_, &cancel_, &capture_}) {
+    generate_.setBounds(buttons.removeFromLeft(114));
+    for (auto* button : {&repaint_, &continue_, &restyle_, &cancel_, &capture_, &record_}) {
         buttons.removeFromLeft(6);
-        button->setBounds(buttons.removeFromLeft(button == &capture_ ? buttons.getWidth() : 98));
+        button->setBounds(buttons.removeFromLeft(button == &record_ ? buttons.getWidth() : 82));
     }
     area.removeFromTop(8);
     progress_bar_.setBounds(area.removeFromBottom(18));

@@ -12,31 +12,36 @@
 namespace sa3::plugin {
 
 /// Everything in the window, at the size it was drawn for; the editor scales it.
-class Content : public juce::Component {
+class Content : public juce::Component, private juce::FocusChangeListener {
 public:
     static constexpr int kWidth = 980, kHeight = 620;
 
     explicit Content(Processor& processor);
+    ~Content() override;
 
     void show(const SessionView& view);
     void resized() override;
     void paint(juce::Graphics& graphics) override;
+    void paintOverChildren(juce::Graphics& graphics) override;
 
     juce::TextButton theme{"Light"};
 
 private:
+    void globalFocusChanged(juce::Component*) override { repaint(); }
+    void name_parts();
+    void show_capture(const SessionView& view);
     void show_buttons(const SessionView& view);
     void show_status(const SessionView& view);
 
     Processor& processor_;
     juce::Colour status_colour_;
-    juce::String status_;
+    juce::Label status_;
     double progress_ = 0.0;
     RecipePanel recipe_;
     TakesPanel takes_;
     WaveformView waveform_;
     juce::TextButton start_daemon_{"Start daemon"}, generate_{"Generate"}, repaint_{"Repaint"}, continue_{"Continue"},
-        restyle_{"Restyle"}, cancel_{"Cancel"}, capture_{"Capture"};
+        restyle_{"Restyle"}, cancel_{"Cancel"}, capture_{"Capture"}, record_{"Record"};
     juce::ProgressBar progress_bar_{progress_};
     juce::Slider gain_, dry_wet_;
     juce::ToggleButton is_on_{"Take on"}, mute_input_{"Mute input"}, match_loudness_{"Equal loudness"};

@@ -14,12 +14,15 @@ juce::ParameterID id(const char* name) { return {name, kVersionHint}; }
 
 }  // namespace
 
-/// Remembers being raised, however short the pulse was.
+/// Remembers being raised, however short the pulse was, until a block has passed it on and somebody has taken it.
 class Trigger : public juce::AudioParameterBool {
 public:
     using juce::AudioParameterBool::AudioParameterBool;
 
-    bool take() noexcept { return raised_.exchange(false); }
+    void pass() noexcept {
+        if (raised_.exchange(false)) due_.store(true);
+    }
+    bool take() noexcept { return due_.exchange(false); }
 
 private:
     void valueChanged(bool is_up) override {
@@ -28,6 +31,7 @@ private:
     }
 
     std::atomic<bool> raised_{false};
+    std::atomic<bool> due_{false};
     std::atomic<bool> was_up_{false};
 };
 
@@ -55,6 +59,8 @@ PlaySettings Parameters::play_settings() const noexcept {
     settings.is_on = is_on_->get();
     return settings;
 }
+
+void Parameters::pass_generate_request() noexcept { generate_->pass(); }
 
 bool Parameters::take_generate_request() noexcept { return generate_->take(); }
 

@@ -22,7 +22,9 @@ public:
     /// [audio-thread]
     PlaySettings play_settings() const noexcept;
     bool match_loudness() const noexcept { return match_loudness_->get(); }
-    /// Whether `generate` was raised since the last call. [any thread]
+    /// A raised `generate` counts from the next block on, so that rate, tempo and place are known. [audio-thread]
+    void pass_generate_request() noexcept;
+    /// Whether a request was passed since the last call. [any thread]
     bool take_generate_request() noexcept;
 
     /// Whether the take shall play from its start, whatever the host does.

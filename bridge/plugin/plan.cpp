@@ -29,6 +29,23 @@ SelectionResult select(const Recipe& recipe, const Transport& transport, double 
     return result;
 }
 
+/// Take the tempo map of the range from what was played there; false: the plan stays as it is.
+bool follow_memory(const TempoMemory& memory, double bpm, Plan& plan) {
+    const auto& range = plan.selection;
+    const auto known = memory.points(range.start_ppq, range.end_ppq);
+    if (known && known->size() > 1) {
+        plan.tempo_map = *known;
+        return true;
+    }
+    if (!known && memory.has_other_tempo(range.start_ppq, range.end_ppq, bpm))
+        plan.warning = "The tempo changes in this range. Play it through once, or the length follows one tempo alone.";
+    return false;
+}
+
+TempoPoint tempo_at(const Plan& plan) {
+    return TempoMap(plan.tempo_map).point_at(Rational::exactly(plan.selection.start_ppq));
+}
+
 }  // namespace
 
 std::int64_t job_rate(double host_rate, const std::vector<std::int64_t>& rates) {
@@ -36,19 +53,22 @@ std::int64_t job_rate(double host_rate, const std::vector<std::int64_t>& rates) 
     return std::find(rates.begin(), rates.end(), rounded) != rates.end() ? rounded : kFallbackRate;
 }
 
-Plan make_plan(const Recipe& recipe, const Transport& transport, double anchor_ppq, std::int64_t sample_rate,
-               const CapturedPlace& captured) {
+Plan make_plan(const Recipe& recipe, const Transport& transport, const TempoMemory& memory, double anchor_ppq,
+               std::int64_t sample_rate, const CapturedPlace& captured) {
     const bool is_captured = recipe.mode() == RangeMode::kCaptured && captured.num_samples > 0;
     Plan plan;
     plan.sample_rate = is_captured ? captured.sample_rate : sample_rate;
-    plan.bpm = is_captured ? captured.bpm : transport.bpm;
-    plan.numerator = is_captured ? captured.numerator : transport.numerator;
-    plan.denominator = is_captured ? captured.denominator : transport.denominator;
-    try {
-        const auto map = TempoMap::constant(plan.bpm, plan.numerator, plan.denominator);
-        const auto result = select(recipe, transport, anchor_ppq, map, plan.sample_rate, captured);
+    plan.tempo_map = {is_captured ? TempoPoint{0.0, captured.bpm, captured.numerator, captured.denominator}
+                                  : TempoPoint{0.0, transport.bpm, transport.numerator, transport.denominator}};
+    const auto fill = [&] {
+        const auto result =
+            select(recipe, transport, anchor_ppq, TempoMap(plan.tempo_map), plan.sample_rate, captured);
         plan.selection = result.selection;
         plan.problem = result.problem;
+    };
+    try {
+        fill();
+        if (!is_captured && plan.problem.empty() && follow_memory(memory, transport.bpm, plan)) fill();
     } catch (const std::exception& error) {
         plan.problem = error.what();
     }
@@ -59,13 +79,19 @@ Plan make_plan(const Recipe& recipe, const Transport& transport, double anchor_p
 
 std::string describe(const Plan& plan) {
     if (!plan.problem.empty()) return plan.problem;
-    char text[200];
+    char text[300], tempo[60];
     const auto& selection = plan.selection;
-    std::snprintf(text, sizeof text, "Bar %.4g to %.4g  |  %.4g bars of %d/%d at %.6g BPM  |  %.3f s  |  %lld samples at %lld Hz",
+    const auto& last = plan.tempo_map.back();
+    const auto at_start = tempo_at(plan);
+    if (last.bpm == at_start.bpm)
+        std::snprintf(tempo, sizeof tempo, "%.6g BPM", at_start.bpm);
+    else
+        std::snprintf(tempo, sizeof tempo, "%.6g to %.6g BPM", at_start.bpm, last.bpm);
+    std::snprintf(text, sizeof text, "Bar %.4g to %.4g  |  %.4g bars of %d/%d at %s  |  %.3f s  |  %lld samples at %lld Hz",
                   selection.start_bar + 1.0, selection.start_bar + 1.0 + selection.num_bars, selection.num_bars,
-                  static_cast<int>(plan.numerator), static_cast<int>(plan.denominator), plan.bpm, selection.seconds,
+                  static_cast<int>(at_start.numerator), static_cast<int>(at_start.denominator), tempo, selection.seconds,
                   static_cast<long long>(selection.num_samples), static_cast<long long>(plan.sample_rate));
-    return text;
+    return plan.warning.empty() ? text : text + ("\n" + plan.warning);
 }
 
 }  // namespace sa3::plugin

@@ -39,7 +39,7 @@ Processor::Processor()
                                .withInput("Input", juce::AudioChannelSet::stereo(), true)
                                .withOutput("Output", juce::AudioChannelSet::stereo(), true)),
       parameters_(*this),
-      session_(latch_, player_, capture_) {
+      session_(latch_, trail_, player_, capture_) {
     startTimerHz(kServiceHz);
 }
 
@@ -62,6 +62,8 @@ void Processor::processBlock(juce::AudioBuffer<float>& buffer, juce::MidiBuffer&
     const int num_samples = buffer.getNumSamples();
     const int num_channels = juce::jmin(getMainBusNumOutputChannels(), buffer.getNumChannels());
     const auto position = latch_.update(host_position(getPlayHead()), getSampleRate(), num_samples);
+    trail_.note(position, getSampleRate(), num_samples);
+    parameters_.pass_generate_request();
     if (isNonRealtime()) process_offline(position, num_samples);
     capture_.process(position, buffer.getArrayOfReadPointers(), num_channels, num_samples);
     player_.process(position, parameters_.play_settings(), buffer.getArrayOfWritePointers(), num_channels, num_samples);
@@ -84,13 +86,15 @@ void Processor::process_offline(const HostPosition& position, int num_samples) {
 
 void Processor::timerCallback() {
     service();
-    const bool has_ended = was_listening_ && parameters_.listen().get() && !player_.is_auditioning();
+    const bool has_ended = was_listening_ && parameters_.listen().get() && !session_.is_auditioning();
     if (has_ended) parameters_.listen().setValueNotifyingHost(0.0f);
 }
 
 void Processor::service() {
-    if (parameters_.take_generate_request()) session_.generate();
-    follow_listen();
+    if (!isNonRealtime()) {  // while rendering, these belong to the blocks
+        if (parameters_.take_generate_request()) session_.generate();
+        follow_listen();
+    }
     session_.service(parameters_.match_loudness());
 }
 

@@ -49,6 +49,7 @@ private:
     void process_offline(const HostPosition& position, int num_samples);
 
     TransportLatch latch_;
+    TempoTrail trail_;
     TakePlayer player_;
     CaptureBuffer capture_;
     Parameters parameters_;

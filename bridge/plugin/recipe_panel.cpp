@@ -18,6 +18,8 @@ public:
         for (const auto& info : installed) {
             auto* slider = sliders_.add(new juce::Slider(juce::Slider::LinearHorizontal, juce::Slider::TextBoxRight));
             slider->setTitle(info.name);
+            slider->setComponentID("adapter " + juce::String(info.name));
+            slider->setWantsKeyboardFocus(true);
             slider->setRange(0.0, 2.0, 0.01);
             for (const auto& use : recipe.adapters)
                 if (use.name == info.name) slider->setValue(use.strength, juce::dontSendNotification);
@@ -63,6 +65,9 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
     };
     add_text(prompt_, "Prompt", "What shall it sound like?  e.g. house drums and bass");
     prompt_.setMultiLine(true);
+    prompt_.onReturnKey = [this] {
+        if (on_enter) on_enter();
+    };
     add_text(negative_prompt_, "Negative prompt", "What shall it not sound like?");
     add_text(seed_, "Seed", "seed");
     seed_.setInputRestrictions(19, "0123456789");
@@ -72,6 +77,7 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
         slider.setTextBoxStyle(juce::Slider::TextBoxRight, false, 52, 22);
         slider.setRange(low, high, step);
         slider.setTitle(title);
+        slider.setWantsKeyboardFocus(true);
         slider.onValueChange = [this] { store(); };
         addAndMakeVisible(slider);
     };
@@ -102,6 +108,14 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
     adapters_.onClick = [this] { pick_adapters(); };
     addAndMakeVisible(roll_);
     addAndMakeVisible(adapters_);
+    const std::initializer_list<std::pair<juce::Component*, const char*>> ids = {
+        {&prompt_, "prompt"},           {&negative_prompt_, "negative_prompt"}, {&seed_, "seed"},
+        {&num_bars_, "num_bars"},       {&seconds_, "seconds"},                 {&steps_, "steps"},
+        {&init_level_, "init_level"},   {&continue_bars_, "continue_bars"},     {&num_variations_, "num_variations"},
+        {&range_mode_, "range_mode"},   {&model_, "model"},                     {&headroom_, "headroom"},
+        {&seed_locked_, "seed_locked"}, {&loop_, "loop"},                       {&roll_, "roll"},
+        {&adapters_, "adapters"},       {&plan_, "plan"}};
+    for (const auto& [part, id] : ids) part->setComponentID(id);
     plan_.setFont(juce::Font(12.0f));
     plan_.setMinimumHorizontalScale(0.9f);
     plan_.setBorderSize({});
@@ -111,7 +125,6 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
 
 void RecipePanel::load(const Recipe& recipe) {
     const juce::ScopedValueSetter<bool> loading(is_loading_, true);
-    shown_ = recipe;
     const auto set_text = [](juce::TextEditor& editor, const juce::String& text) {
         if (editor.getText() != text) editor.setText(text, false);
     };
@@ -173,12 +186,11 @@ void RecipePanel::show_models(const SessionView& view) {
 
 void RecipePanel::show(const SessionView& view) {
     show_models(view);
-    const bool has_changed = view.recipe.seed != shown_.seed || view.recipe.prompt != shown_.prompt ||
-                             view.recipe.range_mode != shown_.range_mode || view.recipe.model != shown_.model;
-    if (has_changed) load(view.recipe);
+    if (view.recipe_version != shown_version_) load(view.recipe);
+    shown_version_ = view.recipe_version;
     const auto& c = static_cast<Look&>(getLookAndFeel()).colours();
     plan_.setText(juce::String::fromUTF8(describe(view.plan).c_str()), juce::dontSendNotification);
-    plan_.setColour(juce::Label::textColourId, view.plan.problem.empty() ? c.text : c.warning);
+    plan_.setColour(juce::Label::textColourId, view.plan.problem.empty() && view.plan.warning.empty() ? c.text : c.warning);
     const auto num_adapters = view.recipe.adapters.size();
     adapters_.setButtonText(num_adapters == 0 ? juce::String("Style packs ...")
                                               : "Style packs: " + juce::String(static_cast<int>(num_adapters)));

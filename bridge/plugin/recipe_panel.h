@@ -3,6 +3,8 @@
 
 #include <juce_gui_basics/juce_gui_basics.h>
 
+#include <functional>
+
 #include "session.h"
 
 namespace sa3::plugin {
@@ -10,6 +12,8 @@ namespace sa3::plugin {
 class RecipePanel : public juce::Component {
 public:
     explicit RecipePanel(Session& session);
+
+    std::function<void()> on_enter;  // Enter was pressed in the prompt
 
     void show(const SessionView& view);
     void resized() override;
@@ -23,7 +27,7 @@ private:
     void pick_adapters();
 
     Session& session_;
-    Recipe shown_;
+    std::uint64_t shown_version_ = 0;
     std::shared_ptr<const HelloReply> hello_;
     juce::TextEditor prompt_, negative_prompt_, seed_;
     juce::ComboBox range_mode_, model_, headroom_;

@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <thread>
+#include <utility>
 
 namespace sa3::plugin {
 
 namespace {
 
 constexpr double kEqualLoudnessLufs = -18.0;
+constexpr std::int64_t kSearchedTakes = 500;
+constexpr const char* kNotMade = "It was not finished when the project was saved. Press Make again.";
 
 ClientOptions client_options() {
     ClientOptions options;
@@ -17,39 +20,72 @@ ClientOptions client_options() {
     return options;
 }
 
-void place(TakeFacts& facts, const Plan& plan) {
-    facts.start_ppq = plan.selection.start_ppq;
-    facts.bpm = plan.bpm;
-    facts.numerator = plan.numerator;
-    facts.denominator = plan.denominator;
+/// The tempo in force at the take's start, then every change inside it.
+void place(TakeFacts& facts, double start_ppq, const std::vector<TempoPoint>& tempo_map) {
+    facts.start_ppq = start_ppq;
+    const auto at_start = TempoMap(tempo_map).point_at(Rational::exactly(start_ppq));
+    facts.bpm = at_start.bpm;
+    facts.numerator = at_start.numerator;
+    facts.denominator = at_start.denominator;
 }
 
-void note_made(TakeFacts& facts, const Take& take) {
-    facts.take_id = take.take_id;
-    facts.audio = take.audio;
-    facts.loudness_lufs = take.made.loudness_lufs;
-    facts.rms_db = take.made.rms_db;
-    facts.peak_db = take.made.peak_db;
+void note_made(TakeFacts& facts, const std::string& take_id, const std::string& audio, const TakeMade& made) {
+    facts.take_id = take_id;
+    facts.audio = audio;
+    facts.loudness_lufs = made.loudness_lufs;
+    facts.rms_db = made.rms_db;
+    facts.peak_db = made.peak_db;
+}
+
+/// The tempo steps of a take over which the tempo changes; else none.
+std::vector<TempoStep> tempo_steps(const TakeFacts& facts) {
+    std::vector<TempoStep> steps;
+    TempoStep last{facts.start_ppq, facts.bpm, 0.0};
+    for (const auto& point : facts.job.tempo_map) {
+        if (point.position_ppq <= facts.start_ppq) continue;
+        if (steps.empty()) steps.push_back(last);
+        last.seconds += (point.position_ppq - last.ppq) * 60.0 / last.bpm;
+        last.ppq = point.position_ppq;
+        last.bpm = point.bpm;
+        steps.push_back(last);
+    }
+    return steps;
+}
+
+/// The level a take comes to when it is raised or lowered towards the common one as far as it may be.
+double reached_lufs(const TakeFacts& facts) {
+    const double level = facts.loudness_lufs.value_or(facts.rms_db);
+    const auto gain = loudness_match_gain(facts.loudness_lufs, facts.rms_db, facts.peak_db, kEqualLoudnessLufs);
+    return std::isfinite(level) ? level + 20.0 * std::log10(gain) : kEqualLoudnessLufs;
 }
 
 }  // namespace
 
-Session::Session(TransportLatch& latch, TakePlayer& player, CaptureBuffer& capture)
-    : latch_(latch), player_(player), capture_(capture), client_(client_options()) {
+Session::Session(TransportLatch& latch, TempoTrail& trail, TakePlayer& player, CaptureBuffer& capture)
+    : latch_(latch), trail_(trail), player_(player), capture_(capture), client_(client_options()) {
     recipe_.seed = random_seed();
 }
 
 void Session::service(bool match_loudness) {
     const Lock lock(mutex_);
-    transport_ = latch_.read();
-    if (transport_.has_position && !transport_.is_playing) anchor_ppq_ = transport_.ppq;
+    follow_transport();
     client_.drain([this](const Event& event) { handle(event); });
     follow_job();
+    seek_unfinished();
     capture_.service();
     take_capture();
     fetch_chosen();
     publish(match_loudness);
     player_.collect();
+}
+
+void Session::follow_transport() {
+    transport_ = latch_.read();
+    trail_.teach(tempo_memory_);
+    if (!transport_.has_position || transport_.is_playing) return;
+    anchor_ppq_ = transport_.ppq;
+    const auto known = tempo_memory_.bpm_at(transport_.ppq);
+    if (known && std::abs(*known - transport_.bpm) > 1e-6) tempo_memory_.forget();  // the song was changed
 }
 
 void Session::handle(const Event& event) {
@@ -63,8 +99,77 @@ void Session::handle(const Event& event) {
             message_ = entry->problem;
         }
     }
-    if (const auto* answered = std::get_if<Answered>(&event))
-        if (const auto* refused = std::get_if<Rejected>(&answered->reply)) message_ = refused->message;
+    if (const auto* answered = std::get_if<Answered>(&event)) handle_answer(*answered);
+}
+
+void Session::handle_answer(const Answered& answered) {
+    const auto* refused = std::get_if<Rejected>(&answered.reply);
+    if (answered.request != seeking_ || seeking_ == 0) {
+        if (refused) message_ = refused->message;
+        return;
+    }
+    seeking_ = 0;
+    if (const auto* status = std::get_if<StatusReply>(&answered.reply)) {
+        const auto is_it = [this](const JobStatus& job) { return job.job_id == sought_job_id_; };
+        if (std::any_of(status->jobs.begin(), status->jobs.end(), is_it)) {
+            for (const auto& entry : book_.entries())
+                if (entry.is_sought && entry.facts.job.job_id == sought_job_id_) {
+                    // Submitted again with the same content, a job sends all it has made.
+                    attach(client_.submit(entry.facts.job));
+                    return;
+                }
+        } else {
+            ListTakes list;
+            list.limit = kSearchedTakes;
+            seeking_ = client_.ask(list);
+        }
+    } else if (const auto* listed = std::get_if<ListTakesReply>(&answered.reply)) {
+        settle_sought(listed->takes);
+    } else if (refused && refused->code != "daemon_unreachable") {
+        settle_sought({});
+    }
+}
+
+/// Ask the daemon about takes that were being made when the state was saved: first whether their job still lives (it is
+/// followed then), else whether they are stored. One job after the other.
+void Session::seek_unfinished() {
+    if (seeking_ != 0 || job_ || !client_.status().is_connected()) return;
+    for (const auto& entry : book_.entries())
+        if (entry.is_sought) {
+            sought_job_id_ = entry.facts.job.job_id;
+            seeking_ = client_.ask(Status{});
+            return;
+        }
+}
+
+/// Follow a running job with the takes that are sought from it.
+void Session::attach(RunningJobPtr job) {
+    job_ = std::move(job);
+    job_is_attached_ = true;
+    chosen_before_job_ = 0;
+    job_keys_.assign(job_->num_variations(), 0);
+    for (auto& entry : book_.entries()) {
+        const auto variation = static_cast<std::size_t>(entry.facts.variation);
+        if (!entry.is_sought || entry.facts.job.job_id != job_->id() || variation >= job_keys_.size()) continue;
+        job_keys_[variation] = entry.key;
+        job_label_ = entry.facts.label;
+        entry.audio = job_->variation(variation).audio;
+        entry.is_live = true;
+        entry.is_sought = false;
+    }
+}
+
+void Session::settle_sought(const std::vector<TakeInfo>& stored) {
+    for (auto& entry : book_.entries()) {
+        if (!entry.is_sought || entry.facts.job.job_id != sought_job_id_) continue;
+        entry.is_sought = false;
+        entry.problem = kNotMade;
+        for (const auto& take : stored)
+            if (take.job_id == sought_job_id_ && take.made.variation == entry.facts.variation && !take.interrupted) {
+                note_made(entry.facts, take.take_id, take.audio, take.made);
+                entry.problem.clear();
+            }
+    }
 }
 
 void Session::follow_job() {
@@ -74,8 +179,9 @@ void Session::follow_job() {
         if (!entry) continue;
         const auto variation = job_->variation(i);
         entry->draft = variation.draft;
+        entry->facts.job = job_->job();  // its source's address is known by now
         if (variation.take) {
-            note_made(entry->facts, *variation.take);
+            note_made(entry->facts, variation.take->take_id, variation.take->audio, variation.take->made);
             entry->problem = variation.take->problem;
             entry->is_live = false;
         }
@@ -83,20 +189,27 @@ void Session::follow_job() {
     if (!job_->ended()) return;
     if (const auto error = job_->error()) message_ = error->message;
     if (job_->state() == JobState::kFinished) message_.clear();
+    drop_unmade(job_->state() == JobState::kFailed);
+    job_ = nullptr;
+    job_keys_.clear();
+}
+
+/// Of a job that has ended: let go of what it did not make, but keep the beginnings of one that failed.
+void Session::drop_unmade(bool has_failed) {
     for (const auto key : job_keys_) {
         auto* entry = book_.find(key);
         if (!entry || !entry->is_live) continue;
         entry->is_live = false;
-        const bool keeps_part = job_->state() == JobState::kFailed && entry->audio->num_available() > 0;
-        if (keeps_part) {
+        if (has_failed && entry->audio->num_available() > 0) {
             entry->problem = "Interrupted: only the beginning is here. Press Make again.";
+        } else if (has_failed && job_is_attached_) {
+            entry->audio = nullptr;
+            entry->problem = kNotMade;
         } else {
             if (book_.chosen_key() == key) book_.choose(chosen_before_job_);
             book_.remove(key);
         }
     }
-    job_ = nullptr;
-    job_keys_.clear();
 }
 
 void Session::take_capture() {
@@ -109,6 +222,7 @@ void Session::take_capture() {
     }
     if (recorded.num_lost_samples > 0) message_ = "The capture has gaps: the computer was too busy.";
     TakeEntry entry;
+    entry.is_capture = true;
     entry.audio = TakeAudio::from_planar(recorded.planar.data(), recorded.num_samples, recorded.sample_rate);
     entry.facts.label = "captured";
     entry.facts.start_ppq = recorded.has_position ? recorded.start_ppq : 0.0;
@@ -117,7 +231,10 @@ void Session::take_capture() {
     entry.facts.denominator = recorded.denominator;
     entry.facts.num_samples = recorded.num_samples;
     entry.facts.sample_rate = std::llround(recorded.sample_rate);
-    captured_ = std::move(entry);
+    if (const auto* before = book_.capture()) book_.remove(before->key);
+    book_.choose(book_.add(std::move(entry)));
+    recipe_.range_mode = static_cast<std::int64_t>(RangeMode::kCaptured);
+    ++recipe_version_;
 }
 
 void Session::fetch_chosen() {
@@ -135,7 +252,7 @@ void Session::fetch_chosen() {
 void Session::publish(bool match_loudness) {
     const auto* chosen = book_.chosen();
     const auto playing = player_.take();
-    if (!chosen || !chosen->audio) {
+    if (!chosen || !chosen->audio || (chosen->is_capture && !player_.is_auditioning())) {
         if (playing) player_.set_take(nullptr);
         return;
     }
@@ -144,26 +261,41 @@ void Session::publish(bool match_loudness) {
     take.draft = chosen->draft;
     take.start_ppq = chosen->facts.start_ppq;
     take.bpm = chosen->facts.bpm;
+    take.tempo = tempo_steps(chosen->facts);
     take.loop = chosen->facts.job.loop;
-    if (match_loudness && !chosen->is_live)
+    if (match_loudness && !chosen->is_live && !chosen->is_capture)
         take.gain = loudness_match_gain(chosen->facts.loudness_lufs, chosen->facts.rms_db, chosen->facts.peak_db,
-                                        kEqualLoudnessLufs);
+                                        common_loudness());
     const bool is_same = playing && playing->audio == take.audio && playing->draft == take.draft &&
                          playing->start_ppq == take.start_ppq && playing->bpm == take.bpm &&
-                         playing->loop == take.loop && playing->gain == take.gain;
+                         playing->tempo == take.tempo && playing->loop == take.loop && playing->gain == take.gain;
     if (!is_same) player_.set_take(std::make_shared<const PlayableTake>(take));
 }
 
+/// The loudest that both sides of A/B can be brought to: a peak may hold one of them back.
+double Session::common_loudness() const {
+    double common = kEqualLoudnessLufs;
+    for (const auto* side : {book_.chosen(), book_.a_b_partner()})
+        if (side && !side->is_live && !side->is_capture && !side->facts.audio.empty())
+            common = std::min(common, reached_lufs(side->facts));
+    return common;
+}
+
 Plan Session::plan() {
+    if (host_rate_ <= 0.0) {
+        Plan none;
+        none.problem = "The host has not told its sample rate yet.";
+        return none;
+    }
     CapturedPlace place;
-    if (captured_) {
-        const auto& facts = captured_->facts;
+    if (const auto* capture = book_.capture()) {
+        const auto& facts = capture->facts;
         place = {facts.num_samples, facts.sample_rate, facts.start_ppq, facts.bpm, facts.numerator, facts.denominator};
     }
     const auto hello = client_.status().hello;
     const auto rate = job_rate(host_rate_, hello ? hello->limits.sample_rates
                                                  : std::vector<std::int64_t>{44100, 48000, 88200, 96000, 176400, 192000});
-    return make_plan(recipe_, transport_, anchor_ppq_, rate, place);
+    return make_plan(recipe_, transport_, tempo_memory_, anchor_ppq_, rate, place);
 }
 
 SessionView Session::view() {
@@ -171,10 +303,11 @@ SessionView Session::view() {
     SessionView view;
     view.daemon = client_.status();
     view.recipe = recipe_;
+    view.recipe_version = recipe_version_;
     view.plan = plan();
     view.takes = book_.entries();
     view.chosen_key = book_.chosen_key();
-    if (const auto* entry = source()) view.shown = *entry;
+    if (const auto* entry = book_.chosen()) view.shown = *entry;
     view.can_undo = book_.can_undo();
     view.can_redo = book_.can_redo();
     view.is_running = job_ != nullptr;
@@ -185,7 +318,8 @@ SessionView Session::view() {
     }
     view.message = message_.empty() ? describe_problems(transport_.problems) : message_;
     view.capture = capture_.state();
-    view.captured_seconds = static_cast<double>(capture_.num_recorded()) / host_rate_;
+    view.capture_follows_transport = capture_follows_transport_;
+    if (host_rate_ > 0.0) view.captured_seconds = static_cast<double>(capture_.num_recorded()) / host_rate_;
     view.transport = transport_;
     view.play_head = player_.play_head();
     return view;
@@ -194,6 +328,7 @@ SessionView Session::view() {
 void Session::set_recipe(Recipe recipe) {
     const Lock lock(mutex_);
     recipe_ = cleaned(std::move(recipe));
+    ++recipe_version_;
 }
 
 Recipe Session::recipe() {
@@ -203,7 +338,6 @@ Recipe Session::recipe() {
 
 void Session::prepare(double host_rate) {
     const Lock lock(mutex_);
-    if (host_rate != host_rate_) captured_.reset();
     host_rate_ = host_rate;
     player_.prepare(host_rate);
     capture_.prepare(host_rate);
@@ -211,7 +345,10 @@ void Session::prepare(double host_rate) {
 }
 
 Job Session::job_from_recipe() {
-    if (!recipe_.seed_locked) recipe_.seed = random_seed();
+    if (!recipe_.seed_locked) {
+        recipe_.seed = random_seed();
+        ++recipe_version_;
+    }
     Job job;
     job.prompt = recipe_.prompt;
     job.negative_prompt = recipe_.negative_prompt;
@@ -223,12 +360,17 @@ Job Session::job_from_recipe() {
     job.headroom_seconds = recipe_.headroom_seconds;
     job.adapters = recipe_.adapters;
     job.priority = "audible";
+    job.durable = true;  // a project that is closed meanwhile finds the take when it is opened again
     return job;
 }
 
-const TakeEntry* Session::source() const {
-    if (recipe_.mode() == RangeMode::kCaptured && captured_) return &*captured_;
-    return book_.chosen();
+/// The chosen take where an edit may start from it; else null, and the message says so.
+const TakeEntry* Session::whole_source(const char* verb) {
+    if (job_) return nullptr;
+    const auto* chosen = book_.chosen();
+    if (chosen && chosen->audio && chosen->audio->is_complete()) return chosen;
+    message_ = std::string("There is no whole take to ") + verb + " yet.";
+    return nullptr;
 }
 
 void Session::submit(Job job, TakeFacts facts, std::shared_ptr<const TakeAudio> source) {
@@ -241,6 +383,7 @@ void Session::submit(Job job, TakeFacts facts, std::shared_ptr<const TakeAudio> 
     job_ = client_.submit(std::move(job), std::move(source));
     facts.job = job_->job();
     job_keys_.clear();
+    job_is_attached_ = false;
     chosen_before_job_ = book_.chosen_key();
     for (std::size_t i = 0; i < job_->num_variations(); ++i) {
         TakeEntry entry;
@@ -255,7 +398,7 @@ void Session::submit(Job job, TakeFacts facts, std::shared_ptr<const TakeAudio> 
 
 void Session::generate() {
     const Lock lock(mutex_);
-    transport_ = latch_.read();
+    follow_transport();
     if (job_) return;
     const auto wanted = plan();
     if (!wanted.problem.empty()) {
@@ -266,55 +409,46 @@ void Session::generate() {
     job.num_samples = wanted.selection.num_samples;
     job.start_sample = wanted.selection.start_sample;
     job.sample_rate = wanted.sample_rate;
-    job.tempo_map = {{0.0, wanted.bpm, wanted.numerator, wanted.denominator}};
+    job.tempo_map = wanted.tempo_map;
     TakeFacts facts;
     facts.label = "generate";
-    place(facts, wanted);
+    place(facts, wanted.selection.start_ppq, wanted.tempo_map);
     submit(std::move(job), std::move(facts), nullptr);
 }
 
 void Session::submit_edit(const char* label, const TakeEntry& source, Job job) {
     const auto& from = source.facts;
     job.sample_rate = from.sample_rate;
-    job.tempo_map = {{0.0, from.bpm, from.numerator, from.denominator}};
-    const auto map = TempoMap::constant(from.bpm, from.numerator, from.denominator);
-    job.start_sample = std::max<std::int64_t>(0, map.sample_at(from.start_ppq, from.sample_rate));
+    job.tempo_map = from.job.tempo_map;
+    if (job.tempo_map.empty()) job.tempo_map = {{0.0, from.bpm, from.numerator, from.denominator}};
+    job.start_sample = std::max<std::int64_t>(0, TempoMap(job.tempo_map).sample_at(from.start_ppq, from.sample_rate));
     TakeFacts facts;
     facts.label = label;
-    facts.start_ppq = from.start_ppq;
-    facts.bpm = from.bpm;
-    facts.numerator = from.numerator;
-    facts.denominator = from.denominator;
+    place(facts, from.start_ppq, job.tempo_map);
     submit(std::move(job), std::move(facts), source.audio);
 }
 
 void Session::repaint(std::vector<Region> regions) {
     const Lock lock(mutex_);
-    const auto* from = source();
-    if (job_) return;
-    if (!from || !from->audio || !from->audio->is_complete()) {
-        message_ = "There is no whole take to repaint yet.";
-    } else if (regions.empty()) {
+    const auto* from = whole_source("repaint");
+    if (!from) return;
+    if (regions.empty()) {
         message_ = "Drag over the waveform what shall be made anew, then press Repaint.";
-    } else {
-        auto job = job_from_recipe();
-        job.loop = from->facts.job.loop;
-        submit_edit("repaint", *from, inpaint(std::move(job), "", from->audio->num_samples(), std::move(regions)));
+        return;
     }
+    auto job = job_from_recipe();
+    job.loop = from->facts.job.loop;
+    submit_edit("repaint", *from, inpaint(std::move(job), "", from->audio->num_samples(), std::move(regions)));
 }
 
 void Session::continue_take() {
     const Lock lock(mutex_);
-    const auto* from = source();
-    if (job_) return;
-    if (!from || !from->audio || !from->audio->is_complete()) {
-        message_ = "There is no whole take to continue yet.";
-        return;
-    }
+    const auto* from = whole_source("continue");
+    if (!from) return;
     const auto& facts = from->facts;
     const double quarters = recipe_.continue_bars * 4.0 * static_cast<double>(facts.numerator) / static_cast<double>(facts.denominator);
-    const double seconds = quarters * 60.0 / facts.bpm;
-    const auto num_samples = std::llround(seconds * static_cast<double>(facts.sample_rate));
+    const double bpm = facts.job.tempo_map.empty() ? facts.bpm : facts.job.tempo_map.back().bpm;
+    const auto num_samples = std::llround(quarters * 60.0 / bpm * static_cast<double>(facts.sample_rate));
     auto job = job_from_recipe();
     job.loop = false;
     submit_edit("continue", *from, continue_after(std::move(job), "", from->audio->num_samples(), num_samples));
@@ -322,12 +456,8 @@ void Session::continue_take() {
 
 void Session::restyle() {
     const Lock lock(mutex_);
-    const auto* from = source();
-    if (job_) return;
-    if (!from || !from->audio || !from->audio->is_complete()) {
-        message_ = "There is no whole take to restyle yet.";
-        return;
-    }
+    const auto* from = whole_source("restyle");
+    if (!from) return;
     auto job = job_from_recipe();
     job.loop = from->facts.job.loop;
     submit_edit("restyle", *from, sa3::restyle(std::move(job), "", from->audio->num_samples(), recipe_.init_level));
@@ -394,10 +524,15 @@ void Session::set_auditioning(bool on, double from_sample) {
     on ? player_.start_audition(from_sample) : player_.stop_audition();
 }
 
+bool Session::is_auditioning() {
+    const Lock lock(mutex_);
+    return player_.is_auditioning();
+}
+
 void Session::start_capture(bool with_transport) {
     const Lock lock(mutex_);
-    captured_.reset();
     has_taken_capture_ = false;
+    capture_follows_transport_ = with_transport;
     capture_.start(with_transport);
     capture_.service();
 }
@@ -414,7 +549,7 @@ SavedSession Session::save() {
     saved.transport = transport_;
     saved.anchor_ppq = anchor_ppq_;
     for (const auto& entry : book_.entries()) {
-        if (entry.facts.audio.empty()) continue;
+        if (entry.facts.audio.empty() && !entry.facts.is_unfinished()) continue;
         if (entry.key == book_.chosen_key()) saved.chosen = static_cast<std::int64_t>(saved.takes.size());
         saved.takes.push_back(entry.facts);
     }
@@ -424,19 +559,29 @@ SavedSession Session::save() {
 void Session::restore(const SavedSession& saved) {
     const Lock lock(mutex_);
     recipe_ = cleaned(saved.recipe);
-    if (job_) client_.cancel(job_);
-    job_ = nullptr;
+    ++recipe_version_;
+    const auto running = std::exchange(job_, nullptr);
     job_keys_.clear();
     fetch_ = 0;
+    seeking_ = 0;
     book_ = TakeBook();
     std::int64_t chosen = 0;
     for (std::size_t i = 0; i < saved.takes.size(); ++i) {
         TakeEntry entry;
         entry.facts = saved.takes[i];
+        entry.is_sought = entry.facts.is_unfinished();
         const auto key = book_.add(std::move(entry));
         if (static_cast<std::int64_t>(i) == saved.chosen) chosen = key;
     }
     if (chosen != 0) book_.choose(chosen);
+    const auto goes_on = [&running](const TakeEntry& entry) {
+        return entry.is_sought && running && entry.facts.job.job_id == running->id();
+    };
+    const auto& entries = book_.entries();
+    if (std::any_of(entries.begin(), entries.end(), goes_on))
+        attach(running);
+    else if (running)
+        client_.cancel(running);
     if (!transport_.has_block) {
         latch_.restore(saved.transport);
         transport_ = latch_.read();

@@ -17,6 +17,7 @@
 #include "sa3/capture_buffer.h"
 #include "sa3/daemon_client.h"
 #include "sa3/take_player.h"
+#include "sa3/tempo_trail.h"
 #include "take_book.h"
 
 namespace sa3::plugin {
@@ -25,10 +26,11 @@ namespace sa3::plugin {
 struct SessionView {
     DaemonStatus daemon;
     Recipe recipe;
+    std::uint64_t recipe_version = 0;  // another number: the recipe was changed
     Plan plan;
     std::vector<TakeEntry> takes;
     std::int64_t chosen_key = 0;
-    std::optional<TakeEntry> shown;  // the chosen take, or the captured audio in Captured mode
+    std::optional<TakeEntry> shown;  // the chosen take
     bool can_undo = false;
     bool can_redo = false;
     bool is_running = false;
@@ -37,6 +39,7 @@ struct SessionView {
     std::optional<double> eta_seconds;
     std::string message;  // the last thing that went wrong, in one sentence
     CaptureState capture = CaptureState::kIdle;
+    bool capture_follows_transport = false;
     double captured_seconds = 0.0;
     Transport transport;
     PlayHead play_head;
@@ -53,7 +56,7 @@ struct SavedSession {
 
 class Session {
 public:
-    Session(TransportLatch& latch, TakePlayer& player, CaptureBuffer& capture);
+    Session(TransportLatch& latch, TempoTrail& trail, TakePlayer& player, CaptureBuffer& capture);
 
     void service(bool match_loudness);
     SessionView view();
@@ -78,6 +81,7 @@ public:
     void set_starred(std::int64_t key, bool starred);
     void remove(std::int64_t key);
     void set_auditioning(bool on, double from_sample);
+    bool is_auditioning();
 
     void start_capture(bool with_transport);
     void stop_capture();
@@ -92,38 +96,52 @@ public:
 private:
     using Lock = std::lock_guard<std::mutex>;
 
+    void follow_transport();
     void handle(const Event& event);
+    void handle_answer(const Answered& answered);
     void follow_job();
+    void drop_unmade(bool has_failed);
+    void seek_unfinished();
+    void attach(RunningJobPtr job);
+    void settle_sought(const std::vector<TakeInfo>& stored);
     void take_capture();
     void fetch_chosen();
     void publish(bool match_loudness);
     bool is_awaiting() const;
     Plan plan();
     Job job_from_recipe();
-    const TakeEntry* source() const;
+    double common_loudness() const;
+    const TakeEntry* whole_source(const char* verb);
     void submit(Job job, TakeFacts facts, std::shared_ptr<const TakeAudio> source);
     void submit_edit(const char* label, const TakeEntry& source, Job job);
 
     std::mutex mutex_;
     TransportLatch& latch_;
+    TempoTrail& trail_;
     TakePlayer& player_;
     CaptureBuffer& capture_;
     Recipe recipe_;
+    std::uint64_t recipe_version_ = 0;
     TakeBook book_;
-    std::optional<TakeEntry> captured_;
     bool has_taken_capture_ = true;
+    bool capture_follows_transport_ = false;
     Transport transport_;
+    TempoMemory tempo_memory_;
     double anchor_ppq_ = 0.0;
-    double host_rate_ = 48000.0;
+    double host_rate_ = 0.0;  // 0: the host has not told it yet
     std::string message_;
 
     RunningJobPtr job_;
     std::string job_label_;
     std::vector<std::int64_t> job_keys_;
     std::int64_t chosen_before_job_ = 0;
+    bool job_is_attached_ = false;  // it was begun before the state was saved
 
     RequestId fetch_ = 0;
     std::int64_t fetch_key_ = 0;
+
+    std::string sought_job_id_;  // of takes that were in the making when the state was saved
+    RequestId seeking_ = 0;
 
     DaemonClient client_;  // last: its worker ends first
 };

@@ -24,6 +24,11 @@ TakeEntry* TakeBook::find(std::int64_t key) {
     return found == entries_.end() ? nullptr : &*found;
 }
 
+const TakeEntry* TakeBook::capture() const {
+    const auto found = std::find_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.is_capture; });
+    return found == entries_.end() ? nullptr : &*found;
+}
+
 void TakeBook::remove(std::int64_t key) {
     entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [key](const auto& entry) { return entry.key == key; }),
                    entries_.end());

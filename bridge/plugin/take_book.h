@@ -30,6 +30,9 @@ struct TakeFacts {
     double peak_db = -6.0;
     bool starred = false;
 
+    /// In the making when it was last heard of: the daemon may know its job.
+    bool is_unfinished() const { return audio.empty() && !job.job_id.empty(); }
+
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {
         visit.optional("take_id", self.take_id);
@@ -55,8 +58,10 @@ struct TakeEntry {
     TakeFacts facts;
     std::shared_ptr<const TakeAudio> audio;  // null: to be fetched
     std::shared_ptr<const TakeAudio> draft;
-    bool is_live = false;  // still being made
-    std::string problem;   // why it cannot be played, or not wholly
+    bool is_live = false;     // still being made
+    bool is_capture = false;  // the track as it was captured: to be edited, not to be played
+    bool is_sought = false;   // was being made when the state was saved; nobody has asked the daemon yet
+    std::string problem;      // why it cannot be played, or not wholly
 };
 
 class TakeBook {
@@ -76,12 +81,15 @@ public:
     std::int64_t chosen_key() const { return history_.empty() ? 0 : history_[position_]; }
     TakeEntry* chosen() { return find(chosen_key()); }
     const TakeEntry* chosen() const { return find(chosen_key()); }
+    /// The captured track, null before there is one.
+    const TakeEntry* capture() const;
     bool can_undo() const { return !history_.empty() && position_ > 0; }
     bool can_redo() const { return position_ + 1 < history_.size(); }
     void undo();
     void redo();
     /// Swap between the chosen take and the one chosen before it.
     void toggle_a_b();
+    const TakeEntry* a_b_partner() const { return find(a_b_partner_); }
 
 private:
     std::vector<TakeEntry> entries_;

@@ -18,6 +18,12 @@ void draw_star(juce::Graphics& graphics, juce::Rectangle<float> area, bool is_fi
     is_filled ? graphics.fillPath(star) : graphics.strokePath(star, juce::PathStrokeType(1.0f));
 }
 
+/// Where the take begins in the song, by the tempo map it was made with.
+double start_seconds(const TakeFacts& facts) {
+    const auto map = facts.job.tempo_map.empty() ? TempoMap::constant(facts.bpm) : TempoMap(facts.job.tempo_map);
+    return map.seconds_at(Rational::exactly(facts.start_ppq)).to_double();
+}
+
 }  // namespace
 
 /// What the mouse takes hold of to drag the chosen take into another window.
@@ -43,7 +49,7 @@ private:
     bool is_dragging_ = false;
 };
 
-TakesPanel::TakesPanel(Processor& processor) 
+TakesPanel::TakesPanel(Processor& processor)
     : processor_(processor),
       drag_(std::make_unique<DragHandle>(*this)),
       listen_attachment_(processor.parameters().listen(), listen_) {
@@ -53,6 +59,10 @@ TakesPanel::TakesPanel(Processor& processor)
     for (juce::Component* button : std::initializer_list<juce::Component*>{&undo_, &redo_, &a_b_, &listen_, &again_, &reveal_,
                                                                           &copy_path_, drag_.get()})
         addAndMakeVisible(button);
+    const std::initializer_list<std::pair<juce::Component*, const char*>> ids = {
+        {&list_, "takes"},     {&undo_, "undo"},     {&redo_, "redo"},           {&a_b_, "a_b"},         {&listen_, "listen"},
+        {&again_, "again"},    {&reveal_, "reveal"}, {&copy_path_, "copy_path"}, {drag_.get(), "drag_out"}};
+    for (const auto& [part, id] : ids) part->setComponentID(id);
     auto& session = processor_.session();
     undo_.onClick = [&session] { session.undo(); };
     redo_.onClick = [&session] { session.redo(); };
@@ -88,7 +98,7 @@ void TakesPanel::show(const SessionView& view) {
     redo_.setEnabled(view.can_redo);
     a_b_.setEnabled(view.takes.size() > 1);
     listen_.setEnabled(has_chosen_audio);
-    again_.setEnabled(chosen_row >= 0 && !view.is_running);
+    again_.setEnabled(view.shown && view.shown->facts.job.num_samples > 0 && !view.is_running);
     reveal_.setEnabled(has_chosen_audio);
     copy_path_.setEnabled(has_chosen_audio);
     drag_->setEnabled(has_chosen_audio);
@@ -104,14 +114,17 @@ void TakesPanel::paintListBoxItem(int row, juce::Graphics& graphics, int width, 
     }
     draw_star(graphics, {0.0f, 0.0f, static_cast<float>(kStarWidth), static_cast<float>(height)}, take.facts.starred, c);
     const auto seconds = static_cast<double>(take.facts.num_samples) / static_cast<double>(take.facts.sample_rate);
-    auto details = juce::String(take.facts.label) + "  " + juce::String(seconds, 2) + " s  seed " +
-                   juce::String(take.facts.job.seed + take.facts.variation);
+    auto details = juce::String(take.facts.label) + "  " + juce::String(seconds, 2) + " s";
+    if (!take.is_capture) details << "  seed " << juce::String(take.facts.job.seed + take.facts.variation);
     if (take.facts.loudness_lufs) details << "  " << juce::String(*take.facts.loudness_lufs, 1) << " LUFS";
     if (take.is_live) details = juce::String(take.facts.label) + "  in the making ...";
+    if (take.is_sought) details = "Looking for it at the daemon ...";
     if (!take.problem.empty()) details = take.problem;
     graphics.setColour(c.text);
     graphics.setFont(14.0f);
-    const auto prompt = take.facts.job.prompt.empty() ? std::string("(no prompt)") : take.facts.job.prompt;
+    const auto prompt = take.is_capture                  ? std::string("The track as it was captured")
+                        : take.facts.job.prompt.empty() ? std::string("(no prompt)")
+                                                        : take.facts.job.prompt;
     graphics.drawText(juce::String::fromUTF8(prompt.c_str()), kStarWidth, 3, width - kStarWidth - 4, 18, juce::Justification::left);
     graphics.setColour(take.problem.empty() ? c.faint_text : c.warning);
     graphics.setFont(11.5f);
@@ -139,7 +152,7 @@ juce::File TakesPanel::chosen_file() {
                       " " + juce::String(take.facts.job.seed + take.facts.variation);
     const auto known = name + juce::String(take.key) + "@" + juce::String(rate);
     if (const auto found = files_.find(known); found != files_.end() && found->second.existsAsFile()) return found->second;
-    const auto exported = export_wav(*take.audio, rate, take.facts.start_ppq * 60.0 / take.facts.bpm, name);
+    const auto exported = export_wav(*take.audio, rate, start_seconds(take.facts), name);
     if (exported.problem.isNotEmpty()) processor_.session().set_message(exported.problem.toStdString());
     files_[known] = exported.file;
     return exported.file;
