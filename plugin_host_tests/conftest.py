@@ -8,17 +8,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
 
 import pytest
 
-from plugin_host_tests.own_host import OwnHost
+from plugin_host_tests.own_host import OwnHost, WindowHost
 from tests.bridge_build import PACKAGES, need
 from tests.running_daemon import RunningDaemon, environment
 
 BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
 BUILD = BRIDGE / "build" / "host-tests"
 JUCE = {"juce-modules-source": "/usr/lib/x86_64-linux-gnu/cmake/JUCE-7.0.5/JUCEConfig.cmake"}
+PROGRAMS = ("sa3_test_host", "sa3_window_host")
+SCREEN = {"xvfb": "/usr/bin/Xvfb", "openbox": "/usr/bin/openbox"}
 REAL_ENGINE = f"{sys.executable} -u -m sa3_daw.engine.main"
+OpenWindow = Callable[..., WindowHost]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +35,7 @@ def plugin() -> Path:
     launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")]
     commands = [
         ["cmake", "--preset", "host-tests", *launchers],
-        ["cmake", "--build", "--preset", "host-tests", "--target", "sa3_plugin_VST3", "sa3_test_host"],
+        ["cmake", "--build", "--preset", "host-tests", "--target", "sa3_plugin_VST3", *PROGRAMS],
     ]
     for command in commands:
         done = subprocess.run(command, cwd=BRIDGE, capture_output=True, text=True, check=False)
@@ -38,10 +43,33 @@ def plugin() -> Path:
     return next(BUILD.rglob("sa3-daw.vst3"))
 
 
+def program(name: str) -> Path:
+    """Return one of the built test hosts; JUCE's own function puts dashes into some names."""
+    found = (path for each in (name, name.replace("_", "-")) for path in BUILD.rglob(each))
+    return next(path for path in found if path.is_file() and os.access(path, os.X_OK))
+
+
 @pytest.fixture(scope="session")
 def host_program(plugin: Path) -> Path:
-    programs = (path for name in ("sa3-test-host", "sa3_test_host") for path in BUILD.rglob(name))
-    return next(path for path in programs if path.is_file() and os.access(path, os.X_OK))
+    return program("sa3_test_host")
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[str]:
+    """The name of a screen of our own, with a window manager: without one no window gets the keyboard."""
+    need(SCREEN)
+    reading, writing = os.pipe()
+    size = ("-screen", "0", "1600x1000x24")
+    with subprocess.Popen(
+        ["Xvfb", "-noreset", "-displayfd", str(writing), *size], pass_fds=[writing], stderr=DEVNULL
+    ) as server:
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            name = f":{told.readline().strip()}"
+        with subprocess.Popen(["openbox"], env={**os.environ, "DISPLAY": name}, stderr=DEVNULL) as manager:
+            yield name
+            manager.terminate()
+        server.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +87,26 @@ def open_host(host_program: Path, plugin: Path, tmp_path: Path) -> Iterator[Call
         variables = environment(runtime_dir) | {"HOME": str(tmp_path)}
         hosts.append(OwnHost(host_program, variables, tmp_path))
         hosts[-1].ask(op="load", path=str(plugin))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture
+def open_window(plugin: Path, screen: str, tmp_path: Path) -> Iterator[OpenWindow]:
+    """Start the host that shows the plugin's window, prepared at 48 kHz; ``more`` goes to the host."""
+    hosts: list[WindowHost] = []
+
+    def start(runtime_dir: Path, **more: Any) -> WindowHost:
+        tools = tmp_path / "bin"  # stands before the system's programs
+        variables = environment(runtime_dir) | {"HOME": str(tmp_path), "DISPLAY": screen}
+        variables["PATH"] = f"{tools}:{variables['PATH']}"
+        hosts.append(WindowHost(program("sa3_window_host"), variables, tmp_path, **more))
+        hosts[-1].ask(op="load", path="")
+        hosts[-1].ask(op="prepare", rate=48000, block=512)
+        hosts[-1].ask(op="editor")
         return hosts[-1]
 
     yield start

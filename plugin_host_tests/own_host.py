@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,18 @@ Samples = NDArray[np.float32]
 
 
 class OwnHost:
-    """One host process with one plugin."""
+    """One host process with one plugin, the VST3."""
 
-    def __init__(self, program: Path, environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, program: Path, environment: dict[str, str], folder: Path, largest_file_bytes: int | None = None
+    ) -> None:
+        """``largest_file_bytes``: writing more to any file fails, as on a full disk."""
         self.folder = folder
+        command = [str(program)]
+        if largest_file_bytes is not None:
+            command = ["sh", "-c", f"trap '' XFSZ; ulimit -f {largest_file_bytes // 512}; exec \"$0\"", *command]
         self.process = subprocess.Popen(
-            [str(program)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def ask(self, **command: Any) -> dict[str, Any]:
@@ -43,28 +50,42 @@ class OwnHost:
     def state(self) -> dict[str, Any]:
         file = self.folder / "state"
         self.ask(op="get_state", file=str(file))
-        state: dict[str, Any] = json_in(file.read_bytes())
+        state: dict[str, Any] = self.state_in(file.read_bytes())
         return state
 
+    @staticmethod
+    def state_in(stored: bytes) -> Any:
+        return json_in(stored)
+
+    @staticmethod
+    def stored(own: bytes) -> bytes:
+        return wrapped(own)
+
     def set_state(self, content: bytes | dict[str, Any]) -> None:
-        """Give a state as the VST3 wrapper expects it: its component's part holds the plugin's own bytes."""
         file = self.folder / "new-state"
-        file.write_bytes(wrapped(content if isinstance(content, bytes) else json.dumps(content).encode()))
+        file.write_bytes(self.stored(content if isinstance(content, bytes) else json.dumps(content).encode()))
         self.ask(op="set_state", file=str(file))
 
     def generate(self, num_takes: int = 1) -> dict[str, Any]:
         """Raise the trigger and wait for the take to be whole; return the state."""
-        before = len(self.state()["takes"])
+        before = len(self.takes())
         for value in (0, 1):
             self.ask(op="parameter", name="Generate", value=value)
             self.ask(op="run", samples=64)  # a VST3 host hands parameters over with the blocks
 
-        def is_whole() -> bool:
-            self.ask(op="sleep", ms=100)
-            return len(self.state()["takes"]) >= before + num_takes
-
-        wait_for("take", is_whole)
+        self.until("take", lambda: len(self.takes()) >= before + num_takes)
         return self.state()
+
+    def takes(self) -> list[dict[str, Any]]:
+        """Return the takes that are whole, oldest first."""
+        return [take for take in self.state()["takes"] if take["audio"]]
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        def holds() -> bool:
+            self.ask(op="sleep", ms=50)
+            return condition()
+
+        wait_for(what, holds)
 
     def close(self) -> None:
         if self.process.stdin is not None:
@@ -75,6 +96,52 @@ class OwnHost:
             self.process.kill()
             if self.process.stdout is not None:
                 self.process.stdout.close()
+
+
+class WindowHost(OwnHost):
+    """The plugin's own code with its window open, and a hand on mouse and keyboard; no VST3 between."""
+
+    @staticmethod
+    def state_in(stored: bytes) -> Any:
+        return json.loads(stored)
+
+    @staticmethod
+    def stored(own: bytes) -> bytes:
+        return own
+
+    def parts(self) -> dict[str, Any]:
+        """What shows in the window, by id."""
+        parts: dict[str, Any] = self.ask(op="parts")["parts"]
+        return parts
+
+    def status(self) -> str:
+        return str(self.parts()["status"]["text"])
+
+    def is_enabled(self, part: str) -> bool:
+        return bool(self.parts()[part]["enabled"])
+
+    def click(self, part: str, at: tuple[float, float] = (0.5, 0.5), times: int = 1) -> None:
+        """Click a part once it can be clicked; ``at`` in shares of its size, or in pixels above 1."""
+        self.until(f"{part} enabled", lambda: self.is_enabled(part))
+        self.ask(op="click", id=part, at=at, times=times)
+
+    def drag_over(self, part: str, start: float, end: float) -> None:
+        self.ask(op="drag", id=part, **{"from": (start, 0.5), "to": (end, 0.5)})
+
+    def keys(self, *keys: str) -> None:
+        self.ask(op="keys", keys=keys)
+
+    def make(self, verb: str, num_takes: int = 1) -> dict[str, Any]:
+        """Press one of the verbs' buttons and wait for its takes; return the last of them."""
+        before = len(self.takes())
+        self.click(verb)
+        self.until(verb, lambda: len(self.takes()) >= before + num_takes and not self.is_enabled("cancel"))
+        return self.takes()[-1]
+
+    def chosen(self) -> dict[str, Any]:
+        state = self.state()
+        take: dict[str, Any] = state["takes"][state["chosen_take"]]
+        return take
 
 
 BASE64 = ".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"

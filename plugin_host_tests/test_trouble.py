@@ -1,0 +1,179 @@
+"""What the window says when something is wrong, while the input passes; takes that were in the making."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plugin_host_tests.conftest import OpenWindow
+from plugin_host_tests.own_host import WindowHost
+from plugin_host_tests.test_window import A_BAR, RATE, audio_of, play, with_recipe
+from tests.running_daemon import RunningDaemon
+
+
+@pytest.fixture(scope="module")
+def shared(daemon: RunningDaemon) -> RunningDaemon:
+    daemon.engine_pid()
+    return daemon
+
+
+@pytest.fixture
+def lonely(open_window: OpenWindow, tmp_path: Path) -> WindowHost:
+    return open_window(tmp_path / "nobody")
+
+
+def ready(open_window: OpenWindow, daemon: RunningDaemon, **more: Any) -> WindowHost:
+    host = open_window(daemon.runtime_dir, **more)
+    with_recipe(host)
+    host.ask(op="position", **A_BAR)
+    host.run(samples=4096)
+    host.until("daemon found", lambda: host.status() == "Ready")
+    return host
+
+
+def passes(host: WindowHost) -> bool:
+    return bool(host.run(samples=4800, input="noise")[0]["identical"])
+
+
+def test_without_a_daemon_the_window_names_the_command(lonely: WindowHost) -> None:
+    lonely.until("message", lambda: "sa3-daw serve" in lonely.status())
+    assert lonely.is_enabled("start_daemon") and passes(lonely)
+
+
+def test_a_daemon_of_another_protocol_version_is_named(open_window: OpenWindow, tmp_path: Path) -> None:
+    runtime_dir = tmp_path / "other"
+    runtime_dir.mkdir(mode=0o700)
+    told = {"protocol_version": 99, "daemon_version": "9.9", "pid": os.getpid(), "ipc": "", "tcp": "tcp://127.0.0.1:9"}
+    keys = {name: "0" * 40 for name in ("server_key", "client_public_key", "client_secret_key")}
+    file = runtime_dir / "connection.json"
+    file.write_text(json.dumps({**told, **keys}))
+    file.chmod(0o600)
+    host = open_window(runtime_dir)
+    host.until("message", lambda: "protocol version 99" in host.status())
+    assert passes(host)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(b"{", "could not be read"), (b'{"format":"sa3-daw plugin state","version":99}', "from a newer plugin")],
+)
+def test_a_state_that_cannot_be_used_is_told(lonely: WindowHost, state: bytes, words: str) -> None:
+    lonely.set_state(state)
+    lonely.until("message", lambda: words in lonely.status())
+    assert passes(lonely)
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ({"bpm": 1e9}, "impossible tempo"),
+        ({"numerator": 0, "denominator": 3}, "impossible metre"),
+        ({"ppq": "nan"}, "impossible position"),
+        ({"cycle": [4, 4]}, "cycle is empty"),
+        ({"frozen": True}, "does not move"),
+    ],
+)
+def test_a_lie_of_the_host_is_told(lonely: WindowHost, lie: dict[str, Any], words: str) -> None:
+    lonely.ask(op="position", **{**A_BAR, "playing": True, **lie})
+    for _ in range(4):
+        assert passes(lonely)
+    lonely.until("message", lambda: words in lonely.status())
+
+
+def test_input_that_is_no_number_passes_and_is_not_recorded(lonely: WindowHost) -> None:
+    given = np.random.default_rng(1).uniform(-0.5, 0.5, (2, RATE)).astype(np.float32)
+    given[0, 100:200], given[1, 300:310], given[:, 5000] = np.nan, np.inf, 1e-41
+    file = lonely.folder / "bad.f32"
+    given.tofile(file)
+    lonely.click("record")
+    measured, _ = lonely.run(samples=RATE, input=str(file))
+    assert measured["identical"]
+    lonely.click("record")
+    lonely.until("recording", lambda: lonely.is_enabled("copy_path"))
+    lonely.click("copy_path")
+    samples = wav(Path(lonely.ask(op="clipboard")["text"]))[2]
+    assert np.array_equal(samples, np.where(np.isfinite(given), given, 0))
+
+
+def wav(file: Path) -> tuple[int, int, Any]:
+    """Return a float WAV's rate, its BWF time reference and its samples [channels, n]."""
+    content, at, parts = file.read_bytes(), 12, {}
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        parts[name] = content[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    _, channels, rate = struct.unpack_from("<HHI", parts[b"fmt "])
+    reference = struct.unpack_from("<Q", parts[b"bext"], 256 + 32 + 32 + 10 + 8)[0]
+    return rate, reference, np.frombuffer(parts[b"data"], np.float32).reshape(-1, channels).T
+
+
+def test_a_take_leaves_as_a_file_at_the_hosts_rate_with_its_place(
+    open_window: OpenWindow, shared: RunningDaemon, tmp_path: Path
+) -> None:
+    host = ready(open_window, shared)
+    take = host.make("generate")
+    host.click("copy_path")
+    first = Path(host.ask(op="clipboard")["text"])
+    rate, reference, samples = wav(first)
+    assert (rate, reference) == (RATE, 4 * RATE)  # bar 3 at 120 BPM is at 4 s
+    assert np.array_equal(samples, audio_of(shared, take))
+    host.ask(op="prepare", rate=96000, block=512)
+    host.click("copy_path")
+    rate, reference, samples = wav(Path(host.ask(op="clipboard")["text"]))
+    assert (rate, reference, samples.shape[1]) == (96000, 4 * 96000, 2 * take["num_samples"])
+    assert np.abs(samples[:, 200:-200:2] - audio_of(shared, take)[:, 100:-100]).max() < 2e-3
+    tool = tmp_path / "bin" / "xdg-open"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/shown\n')
+    tool.chmod(0o755)
+    host.click("reveal")
+    host.until("file manager", lambda: (tmp_path / "shown").exists() and bool((tmp_path / "shown").read_text()))
+    assert (tmp_path / "shown").read_text().strip().removeprefix("file://").replace("%20", " ") == str(first.parent)
+
+
+def test_a_full_disk_is_told_and_leaves_no_part_of_a_file(open_window: OpenWindow, shared: RunningDaemon) -> None:
+    host = ready(open_window, shared, largest_file_bytes=100_000)
+    host.make("generate")
+    host.click("copy_path")
+    host.until("message", lambda: "Is the disk full?" in host.status())
+    assert not list((host.folder / "sa3-daw takes").iterdir())
+    assert passes(host)
+
+
+def test_a_take_in_the_making_is_found_again_when_the_project_is_opened(
+    open_window: OpenWindow, shared: RunningDaemon
+) -> None:
+    host = ready(open_window, shared)
+    with_recipe(host, seconds=20.0, steps=8, seed=31)
+    host.ask(op="position", **{**A_BAR, "bpm": 400 / 3})  # a tempo that no short text holds
+    host.run(samples=4096)
+    host.click("generate")
+    host.until("running", lambda: host.is_enabled("cancel"))
+    saved = host.state()
+    assert saved["takes"][0]["audio"] == ""
+    host.close()
+    later = open_window(shared.runtime_dir)
+    later.set_state(saved)
+    later.until("take", lambda: len(later.takes()) == 1)
+    assert later.takes()[0]["job"]["job_id"] == saved["takes"][0]["job"]["job_id"]
+    third = open_window(shared.runtime_dir)  # now it is long stored
+    third.set_state(saved)
+    third.until("take", lambda: len(third.takes()) == 1)
+    assert third.takes()[0]["audio"] == later.takes()[0]["audio"]
+    assert np.abs(play(third, 4 * RATE)).max() > 1e-3
+
+
+def test_a_take_that_no_daemon_has_is_offered_to_be_made_again(open_window: OpenWindow, shared: RunningDaemon) -> None:
+    host = ready(open_window, shared)
+    take = host.make("generate")
+    state = host.state()
+    lost = {**take, "audio": "", "take_id": "", "job": {**take["job"], "job_id": "0123456789abcdef"}}
+    host.set_state({**state, "takes": [lost], "chosen_take": 0})
+    again = host.make("again")
+    assert again["audio"] == take["audio"]
