@@ -204,9 +204,9 @@ class Client:
                 request = msg.PutAudio(address, num_samples, start, piece.shape[1])
                 awaited.append(self._link.request(request, buffer=piece.tobytes()))
                 if len(awaited) > PIECES_AHEAD:
-                    self._link.reply(awaited.popleft(), msg.PutAudioReply)
+                    self._link.reply(awaited.popleft(), msg.PutAudioReply, while_alive=True)
             while awaited:
-                reply, _ = self._link.reply(awaited.popleft(), msg.PutAudioReply)
+                reply, _ = self._link.reply(awaited.popleft(), msg.PutAudioReply, while_alive=True)
         finally:
             self._link.forget_replies(awaited)
         if not reply.complete:

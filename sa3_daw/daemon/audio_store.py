@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS, audio_path
+from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.job_checks import ADDRESS, ADDRESS_WORDS
 from sa3_daw.daemon.limits import MAX_AUDIO_SAMPLES, MAX_PIECE_SAMPLES, MAX_UPLOADS
@@ -39,9 +40,11 @@ class Upload:
 class AudioStore:
     """Audio files of one data folder."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, back_room: BackRoom) -> None:
         self._data_dir = data_dir
+        self._back_room = back_room
         self._uploads: dict[tuple[Address, str], Upload] = {}
+        self._sealing: list[Address] = []
         self._num_files = 0
         self.num_bytes = 0
         """What finished audio uses on disk, as far as it was seen."""
@@ -91,42 +94,50 @@ class AudioStore:
         request: PutAudio,
         buffers: tuple[bytes, ...],
         make_room_for: Callable[[int], None],
-    ) -> PutAudioReply:
+        answer: Callable[[PutAudioReply | RequestError], None],
+    ) -> None:
         """Take one piece of an upload. Raises RequestError subclasses; a bad piece ends its upload.
 
         ``make_room_for`` is called with the bytes of an upload that begins, and raises when they are too many.
+        ``answer`` is called at once, after the last piece when all of it is on the disk.
         """
         stored = self.num_samples(request.audio)
         if stored:
-            return PutAudioReply(request.audio, stored, True)
+            answer(PutAudioReply(request.audio, stored, True))
+            return
         key = (client, request.audio)
         try:
             self._check_piece(request, buffers)
             if key not in self._uploads:
                 make_room_for(request.num_samples * BYTES_PER_FRAME)
             upload = self._uploads.get(key) or self._begin(key, request.num_samples)
-            reply = self._take_piece(upload, request, buffers[0])
+            self._take_piece(upload, request, buffers[0])
         except RequestError:
             self._drop(key)
             raise
-        if reply.complete:
+        spool = upload.spool
+        if spool.num_written < spool.num_samples:
+            answer(PutAudioReply(request.audio, spool.num_written, False))
+        else:
             del self._uploads[key]
-        return reply
+            self._sealing.append(client)
+
+            def sealed(result: str | Exception) -> None:
+                self._sealing.remove(client)
+                answer(self._uploaded(spool, request.audio, result))
+
+            self._back_room.do(spool.seal, sealed)
 
     def spool(self, name: str, num_samples: int) -> AudioSpool:
         """Return a spool for audio that is made here; ``name`` is ours."""
         return AudioSpool(self._data_dir / "incoming" / f"{name}.part", num_samples)
 
-    def keep(self, spool: AudioSpool, expected: str = "") -> str:
-        """Store a spool's whole audio and return its address. Raises OSError, or InvalidField on another address."""
-        address = spool.address()
-        if expected and address != expected:
-            raise invalid("audio", expected, f"the SHA-256 of what was sent, {address}")
+    def keep(self, spool: AudioSpool, address: str) -> None:
+        """Store a sealed spool under its address. Raises OSError."""
         path = self.path(address)
         known = path.is_file()
         spool.move_to(path)
         self.num_bytes += 0 if known else spool.num_samples * BYTES_PER_FRAME
-        return address
 
     def remove(self, audio: str) -> int:
         """Delete audio; return the bytes freed."""
@@ -142,7 +153,7 @@ class AudioStore:
 
     def clients_sending(self) -> set[Address]:
         """Return the clients with an upload under way."""
-        return {client for client, _ in self._uploads}
+        return {client for client, _ in self._uploads} | set(self._sealing)
 
     def client_gone(self, client: Address) -> None:
         """Drop a client's uploads."""
@@ -173,7 +184,21 @@ class AudioStore:
         self._uploads[key] = upload
         return upload
 
-    def _take_piece(self, upload: Upload, request: PutAudio, planar: bytes) -> PutAudioReply:
+    def _uploaded(self, spool: AudioSpool, expected: str, sealed: str | Exception) -> PutAudioReply | RequestError:
+        """Store a whole upload and return what its sender is told."""
+        try:
+            if isinstance(sealed, Exception):
+                raise sealed
+            if sealed != expected:
+                return invalid("audio", expected, f"the SHA-256 of what was sent, {sealed}")
+            self.keep(spool, sealed)
+        except OSError as error:
+            return storage_error(str(error))
+        finally:
+            spool.drop()
+        return PutAudioReply(expected, spool.num_samples, True)
+
+    def _take_piece(self, upload: Upload, request: PutAudio, planar: bytes) -> None:
         spool = upload.spool
         upload.touched = monotonic()
         if request.num_samples != spool.num_samples:
@@ -187,13 +212,6 @@ class AudioStore:
         spool.write(planar)
         if spool.problem:
             raise storage_error(spool.problem)
-        if spool.num_written < spool.num_samples:
-            return PutAudioReply(request.audio, spool.num_written, False)
-        try:
-            address = self.keep(spool, request.audio)
-        except OSError as error:
-            raise storage_error(str(error)) from error
-        return PutAudioReply(address, spool.num_samples, True)
 
     def _check_disk(self, num_bytes: int) -> None:
         try:

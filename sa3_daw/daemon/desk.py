@@ -90,11 +90,13 @@ class Desk:
                 self._jobs.grant(client, header.job, request.num_chunks)
             elif isinstance(request, msg.LoadModel | msg.UnloadModel):
                 self._order(client, header, request)
+            elif isinstance(request, msg.PutAudio):
+                self._put_audio(client, header, request, tuple(frames[3:]))
             elif isinstance(request, msg.GetAudio):
                 reply, planar = self._audio.get(request)
                 self.answer(client, header, reply, planar)
             else:
-                self.answer(client, header, self._reply_to(client, header, request, tuple(frames[3:])))
+                self.answer(client, header, self._reply_to(header, request))
         except Sa3Error as error:
             self._refuse(client, frames, header, error)
         except OSError as error:
@@ -124,9 +126,18 @@ class Desk:
             raise invalid("keep_alive_seconds", request.keep_alive_seconds, f"0 to {MAX_KEEP_ALIVE_SECONDS:g}")
         self._room.order(Order(client, header, request))
 
-    def _reply_to(
-        self, client: Address, header: msg.Header, request: msg.Message, buffers: tuple[bytes, ...]
-    ) -> msg.Message:
+    def _put_audio(
+        self, client: Address, header: msg.Header, request: msg.PutAudio, buffers: tuple[bytes, ...]
+    ) -> None:
+        def answer(reply: msg.PutAudioReply | RequestError) -> None:
+            if isinstance(reply, RequestError):
+                self._refuse(client, (b"put_audio",), header, reply)
+            else:
+                self.answer(client, header, reply)
+
+        self._audio.put(client, request, buffers, self._jobs.takes.make_room_for, answer)
+
+    def _reply_to(self, header: msg.Header, request: msg.Message) -> msg.Message:
         """Return the answer to a request that has one at once."""
         takes = self._jobs.takes
         match request:
@@ -137,8 +148,6 @@ class Desk:
                 return status_reply(self._jobs, self._room, self._started_at)
             case msg.Cancel():
                 return msg.CancelReply(self._jobs.cancel(header.job))
-            case msg.PutAudio():
-                return self._audio.put(client, request, buffers, takes.make_room_for)
             case msg.HasAudio():
                 return self._audio.has(request.audio)
             case msg.ListTakes():

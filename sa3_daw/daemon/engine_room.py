@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 RETIRE_GRACE_SECONDS = 10.0
 
+MAX_EXPECTED = 64
+"""As many as one job can have takes."""
+
 Answer = Callable[[Address, Header, Message], None]
 CountLatents = Callable[[int], None]
 
@@ -70,6 +73,7 @@ class EngineRoom:
         self._latents_written = latents_written
         self._orders: deque[Order] = deque()
         self._order: Order | None = None
+        self._expected: deque[Job] = deque(maxlen=MAX_EXPECTED)
         self._job_id = ""
         self._cancel_asked_at: float | None = None
         self._used_at = monotonic()
@@ -123,8 +127,8 @@ class EngineRoom:
         self.handle.give(job)
 
     def expect(self, job: Job) -> None:
-        """Let the idle engine know a job that may come, for when it has nothing else to do."""
-        self.handle.tell(Expect(job))
+        """Let the engine know a job that may come, once it is idle; the oldest of too many are forgotten."""
+        self._expected.append(job)
 
     def cancel(self) -> None:
         """Ask the engine to stop its job. From now on it has limited time to do so."""
@@ -186,6 +190,8 @@ class EngineRoom:
         elif handle.state == "idle" and self._orders:
             self._order = self._orders.popleft()
             handle.give(self._order.message)
+        elif handle.state == "idle" and self._expected:
+            handle.tell(Expect(self._expected.popleft()))
         elif handle.state == "idle" and self._is_long_idle():
             log.info("engine: idle for %d s, ended to free its memory", self._config.idle_unload_seconds)
             self.models = ()

@@ -13,6 +13,7 @@ from time import monotonic
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon import admission
 from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.delivery import Delivery, Entry, Frames
 from sa3_daw.daemon.engine_room import EngineRoom
@@ -38,12 +39,21 @@ Send = Callable[[Address, Frames], bool]
 class Jobs:
     """All live jobs. Job ids are global: a job belongs to whoever names it."""
 
-    def __init__(self, config: DaemonConfig, room: EngineRoom, send: Send, audio: AudioStore, journal: Journal) -> None:
+    def __init__(
+        self,
+        config: DaemonConfig,
+        room: EngineRoom,
+        send: Send,
+        audio: AudioStore,
+        journal: Journal,
+        back_room: BackRoom,
+    ) -> None:
         self._config = config
         self._room = room
         self._send = send
         self._audio = audio
         self._journal = journal
+        self._back_room = back_room
         self._live: dict[str, LiveJob] = {}
         self._forecast = Forecast()
         self._told_loading: Ticket | None = None
@@ -82,7 +92,7 @@ class Jobs:
             return
         ticket = Ticket(client, job)
         self.scheduler.submit(ticket)
-        live = LiveJob(ticket, Recorder(job, self._audio, self.takes))
+        live = LiveJob(ticket, Recorder(job, self._audio, self.takes, self._back_room))
         self._live[job.job_id] = live
         self._journal.accepted(job)
         log.info(
@@ -188,6 +198,7 @@ class Jobs:
         """Cancel everything: the daemon ends."""
         for live in list(self._live.values()):
             self._close(live, msg.Cancelled())
+        self._back_room.close()
         self.takes.close()
 
     # What there is to see
@@ -265,9 +276,8 @@ class Jobs:
 
     def _close_when_delivered(self, live: LiveJob) -> None:
         live.deliveries = {client: each for client, each in live.deliveries.items() if not each.ended}
-        if live.is_computed and not live.deliveries and self._live.get(live.job.job_id) is live:
-            last = live.log.entries[-1].message
-            assert isinstance(last, msg.Finished)
+        last = live.log.entries[-1].message if live.log.entries else None
+        if isinstance(last, msg.Finished) and not live.deliveries and self._live.get(live.job.job_id) is live:
             del self._live[live.job.job_id]
             self._ended(live, last)
 
@@ -298,9 +308,12 @@ class Jobs:
             self._deliver(live)
 
     def _variation_complete(self, live: LiveJob, message: msg.Made) -> None:
-        take = live.recorder_of_run.complete(message.made)
-        if take is not None:
+        live.recorder_of_run.complete(message.made, lambda take: self._take_stored(live, take))
+
+    def _take_stored(self, live: LiveJob, take: msg.Take) -> None:
+        if self._live.get(live.job.job_id) is live:
             live.log.add(Entry(take))
+            self._finish_when_stored(live)
             self._deliver(live)
 
     def _run_ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
@@ -315,19 +328,20 @@ class Jobs:
         if isinstance(last, msg.Finished):
             live.timings_seconds = last.timings_seconds
             self._forecast.observe(live.job, sum(last.timings_seconds.values()))
-            live.is_computed = True
-            live.log.add(Entry(last))
-            self._expect_edits(live)
+            live.is_computed, live.finished = True, last
+            self._finish_when_stored(live)
             self._deliver(live)
         else:
             self._close(live, last)
 
-    def _expect_edits(self, live: LiveJob) -> None:
-        """Let the engine prepare, when it has time, for the same job with one of its takes as the source."""
-        if self._room.handle.state == "idle":
-            for audio in live.recorder_of_run.made:
-                source = Source(audio)
-                self._room.expect(replace(live.job, source=source, warp=False, loudness_lufs=None))
+    def _finish_when_stored(self, live: LiveJob) -> None:
+        """The end follows the takes; then the engine may prepare for the same job with one of them as the source."""
+        if live.finished is None or live.recorder_of_run.is_storing:
+            return
+        live.log.add(Entry(live.finished))
+        live.finished = None
+        for audio in live.recorder_of_run.made:
+            self._room.expect(replace(live.job, source=Source(audio), warp=False, loudness_lufs=None))
 
     def _preempt(self) -> None:
         running = self.scheduler.running

@@ -25,6 +25,8 @@ class LiveJob:
         self.deliveries: dict[Address, Delivery] = {}
         self.progress = NO_PROGRESS
         self.is_computed = False
+        self.finished: msg.Finished | None = None
+        """The engine's last word, until all takes are stored and it is in the log."""
         self.is_cancelled = False
         self.gives_way = False
         self.accepted_at = monotonic()

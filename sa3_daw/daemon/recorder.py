@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
 from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.delivery import Entry
 from sa3_daw.daemon.limits import MAX_PIECE_SAMPLES
 from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
@@ -24,12 +26,15 @@ log = logging.getLogger(__name__)
 class Recorder:
     """The recording of one job. A job that is run again goes on where its first run ended."""
 
-    def __init__(self, job: Job, audio: AudioStore, takes: TakeStore) -> None:
+    def __init__(self, job: Job, audio: AudioStore, takes: TakeStore, back_room: BackRoom) -> None:
         self._job = job
+        self._back_room = back_room
         self._audio = audio
         self._takes = takes
         self._spools: dict[tuple[int, bool], AudioSpool] = {}
         self._completed: set[int] = set()
+        self._storing: set[int] = set()
+        self._is_closed = False
         self.addresses: set[str] = {job.source.audio} if job.source else set()
         """Stored audio this job needs while it lives."""
         self.made: list[str] = []
@@ -54,19 +59,21 @@ class Recorder:
         spool.write(buffer)
         return Entry(message, partial(spool.read, message.start_sample, message.num_samples)), buffer
 
-    def complete(self, made: TakeMade) -> Take | None:
-        """Store a variation; None when it is stored already. Raises EngineError when samples are missing."""
+    def complete(self, made: TakeMade, then: Callable[[Take], None]) -> None:
+        """Store a variation, unless it is stored already, and call ``then``. Raises EngineError on missing samples."""
         if made.variation in self._completed:
-            return None
+            return
         spool = self._spool(made.variation, draft=False)
         if spool.num_written != self._job.num_samples:
             raise EngineError(f"{spool.num_written} of {self._job.num_samples} samples of {made} have come")
         self._completed.add(made.variation)
-        take = self._takes.add(self._job, made, spool)
-        if take.audio:
-            self.addresses.add(take.audio)
-            self.made.append(take.audio)
-        return take
+        self._storing.add(made.variation)
+        self._back_room.do(sealing(spool), lambda sealed: self._sealed(made, spool, sealed, then))
+
+    @property
+    def is_storing(self) -> bool:
+        """True while variations that are complete are on their way to the disk."""
+        return bool(self._storing)
 
     def check_complete(self) -> None:
         """Raise EngineError unless every variation has been completed."""
@@ -80,17 +87,30 @@ class Recorder:
                 continue
             try:
                 spool.cut()
+                sealed = spool.seal()
             except OSError as error:
                 log.error("its interrupted take is not stored: %s", error, extra=about(self._job.job_id))
                 continue
             made = TakeMade(variation, self._job.seed + variation, spool.num_samples, 0.0, 0.0, None, None, None)
             self._completed.add(variation)
-            self._takes.add(self._job, made, spool, interrupted=True)
+            self._takes.add(self._job, made, spool, sealed, interrupted=True)
 
     def close(self) -> None:
-        """Drop drafts, and audio that could not be stored."""
-        for spool in self._spools.values():
+        """Drop drafts, and audio that could not be stored; what is on its way to the disk gets there."""
+        self._is_closed = True
+        for (variation, draft), spool in self._spools.items():
+            if draft or variation not in self._storing:
+                spool.drop()
+
+    def _sealed(self, made: TakeMade, spool: AudioSpool, sealed: str | Exception, then: Callable[[Take], None]) -> None:
+        self._storing.discard(made.variation)
+        take = self._takes.add(self._job, made, spool, sealed)
+        if take.audio:
+            self.addresses.add(take.audio)
+            self.made.append(take.audio)
+        if self._is_closed:
             spool.drop()
+        then(take)
 
     def _spool(self, variation: int, draft: bool) -> AudioSpool:
         key = (variation, draft)
@@ -98,6 +118,17 @@ class Recorder:
             name = f"{self._job.job_id}.{variation}{'.draft' if draft else ''}"
             self._spools[key] = self._audio.spool(name, self._job.num_samples)
         return self._spools[key]
+
+
+def sealing(spool: AudioSpool) -> Callable[[], str]:
+    """Return what brings a spool to the disk; it raises what was wrong with it before, too."""
+
+    def seal() -> str:
+        if spool.problem:
+            raise OSError(None, spool.problem)
+        return spool.seal()
+
+    return seal
 
 
 def replay(audio: AudioStore, takes: list[TakeInfo]) -> list[Entry]:

@@ -19,6 +19,7 @@ import zmq
 from sa3_daw import __version__
 from sa3_daw.config import DaemonConfig
 from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.client_sockets import Authenticator, ClientSockets
 from sa3_daw.daemon.desk import Desk
 from sa3_daw.daemon.engine_room import EngineRoom
@@ -118,9 +119,11 @@ class Server:
             client_public_key=client_key[0].decode("ascii"),
             client_secret_key=client_key[1].decode("ascii"),
         )
-        audio = AudioStore(config.data_dir)
+        self._back_room = BackRoom()
+        audio = AudioStore(config.data_dir, self._back_room)
         self._audio = audio
-        self._jobs = Jobs(config, self._room, self._clients.send, audio, Journal(config.data_dir))
+        journal = Journal(config.data_dir)
+        self._jobs = Jobs(config, self._room, self._clients.send, audio, journal, self._back_room)
         self._desk = Desk(config, self._jobs, audio, self._room, self._clients.send, self._stop_soon)
         self._alive_sent = monotonic()
         self._stopping = False
@@ -142,7 +145,8 @@ class Server:
     def _turn(self, wake: plain_socket.socket) -> None:
         """Wait for something, then move everything one step on."""
         poller = zmq.Poller()
-        for socket in (*self._clients.all(), self._authenticator.socket, wake, self._room.handle.socket):
+        behind = self._back_room.wake
+        for socket in (*self._clients.all(), self._authenticator.socket, wake, behind, self._room.handle.socket):
             if socket is not None:
                 poller.register(socket, zmq.POLLIN)
         ready = dict(poller.poll(int(self._wait_seconds() * 1000)))
@@ -150,6 +154,7 @@ class Server:
             log.info("told by a signal to stop")
             self._stopping = True
         self._authenticator.answer()
+        self._back_room.settle()
         for client, frames in self._clients.receive():
             self._desk.receive(client, frames)
         for event in self._room.hear():

@@ -65,12 +65,17 @@ class AudioSpool:
             return read_piece(self._path, self.num_samples, start_sample, num_samples)
         return _read(self._file, self.num_samples, start_sample, num_samples)
 
-    def address(self) -> str:
-        """Return the content address; all audio must have been written to the file."""
+    def seal(self) -> str:
+        """Bring all of it to the disk and return its content address. Raises OSError.
+
+        It may run in another thread while the audio is read here; nothing is written any more.
+        """
         assert self.num_written == self.num_samples and self._file and not self.problem
-        self._file.seek(self.num_samples * BYTES_PER_SAMPLE)
-        while block := self._file.read(HASH_BLOCK_BYTES):
-            self._left_hash.update(block)
+        with open(self._path, "r+b") as file:
+            file.seek(self.num_samples * BYTES_PER_SAMPLE)
+            while block := file.read(HASH_BLOCK_BYTES):
+                self._left_hash.update(block)
+            os.fsync(file.fileno())
         return self._left_hash.hexdigest()
 
     def cut(self) -> None:

@@ -89,7 +89,10 @@ class TakeIndex:
         path = self._sidecar(record.take.take_id)
         part = path.with_suffix(".part")
         self._sidecars.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part.write_bytes(msgspec.json.encode(record))
+        with open(part, "wb") as file:
+            file.write(msgspec.json.encode(record))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
         self._query(lambda db: _insert(db, record))
 

@@ -84,12 +84,15 @@ class TakeStore:
         """Close the index."""
         self._index.close()
 
-    def add(self, job: Job, made: TakeMade, spool: AudioSpool, *, interrupted: bool = False) -> Take:
-        """Store one variation at once; the reply names it, or says why it could not be stored."""
+    def add(
+        self, job: Job, made: TakeMade, spool: AudioSpool, sealed: str | Exception, *, interrupted: bool = False
+    ) -> Take:
+        """Store one variation, sealed under its address; the reply names it, or says why it could not be stored."""
         try:
-            if spool.problem:
-                raise OSError(None, spool.problem)
-            audio = self._audio.keep(spool)
+            if isinstance(sealed, Exception):
+                raise OSError(None, str(sealed))
+            audio = sealed
+            self._audio.keep(spool, audio)
             take_id = f"{self._next_number:08d}-{secrets.token_hex(4)}"
             source = job.source.audio if job.source else ""
             info = TakeInfo(
