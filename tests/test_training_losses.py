@@ -27,6 +27,7 @@ from sa3_training.losses.adversarial import (
     generator_loss,
     mean_over,
 )
+from sa3_training.losses.alignment import Alignment, LatentListener, TextReader
 from sa3_training.losses.bottleneck import add_latent_noise, divergence, encode_in_training, normal_penalty
 from sa3_training.losses.contrastive import Critic, info_nce
 from sa3_training.losses.flow_probe import FlowProbe, probe_loss
@@ -269,3 +270,18 @@ def test_distances_of_reconstructions_have_their_units() -> None:
     other = torch.stack((tone(466.16, partials=1), tone(466.16, partials=1)))[None]
     plain = torch.stack((tone(440.0, partials=1), tone(440.0, partials=1)))[None]
     assert chroma_error(other, plain) > 0.95
+
+
+def test_alignment_is_one_minus_the_cosine_of_any_two_embedders() -> None:
+    east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    latents, states, mask = torch.zeros(1, 4, 8), torch.zeros(1, 3, 5), torch.ones(1, 3, dtype=torch.bool)
+    for text, expected in ((east, 0.0), (north, 1.0), (-east, 2.0)):
+        pair = Alignment(lambda clip: east, lambda words, real, text=text: text, weight=1.0)  # type: ignore[misc]
+        assert float(pair.loss(latents, states, mask)) == expected
+    reader = TextReader(5, 2)
+    padded = torch.randn(1, 3, 5, generator=torch.Generator().manual_seed(0))
+    short = torch.tensor([[True, True, False]])
+    other = torch.where(short[..., None], padded, torch.ones(()))
+    assert torch.equal(reader(padded, short), reader(other, short)), "padding was read"
+    heard = LatentListener(4, 8, 2)(torch.randn(3, 4, 8)).detach()
+    assert float(heard.norm(dim=1).sub(1).abs().max()) < 1e-5

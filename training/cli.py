@@ -6,6 +6,7 @@ Several GPUs or machines: ``torchrun --nproc-per-node 4 --no-python sa3-train lo
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from sa3_training.recipes import nano, nano_on_gpu
 from sa3_training.world import World, join_world, leave_world
 
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(arguments, world)
     except (Sa3Error, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"sa3-train: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"sa3-train: the disk is full ({error}); make room, and the same command goes on", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"sa3-train: {str(error) or 'stopped'}", file=sys.stderr)

@@ -79,7 +79,7 @@ class Preview:
         self._report = report
 
     def render(self, step: int) -> Numbers:
-        """Render every prompt; a clip that the output gate refuses is named, and training goes on."""
+        """Render every prompt; a clip that the output gate or the disk refuses is named, and training goes on."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for number, prompt in enumerate(self._prompts, start=1):
             path = self._folder / f"step-{step:06d}-{number}.wav"
@@ -89,6 +89,11 @@ class Preview:
             except EngineError as error:
                 self._report.say(f"{path.name}: {error}")
                 continue
-            soundfile.write(path, audio.T, self._model.spec.sample_rate)
+            try:
+                soundfile.write(path, audio.T, self._model.spec.sample_rate)
+            except soundfile.LibsndfileError as error:
+                path.unlink(missing_ok=True)
+                self._report.say(f"{path.name} cannot be written: {error}")
+                continue
             self._report.audio(f"preview {number}", audio.mean(0), self._model.spec.sample_rate, step)
         return {}
