@@ -142,6 +142,10 @@ WRONG = {
         HEAD + "[[bus]] # HERE\nname='p'\nto='q'\n[[bus]] # HERE\nname='q'\nsend=[{to='p'}]\n",
         "feeds itself",
     ),
+    "more than memory holds": (
+        "# HERE\n[project]\nlength = 99999999999\n[[output]]\nfile = 'a.wav'\n",
+        "the project lasts",
+    ),
     "an effect without a name": (here(EFFECT), "either use"),
     "an unknown effect": (EFFECT + "use = 'Magic' # HERE\n", "use is 'Magic'"),
     "an unknown parameter": (EFFECT + "use = 'Gain'\n[track.effect.parameters]\nsize = 1 # HERE\n", "size means"),

@@ -29,8 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.effect_seconds <= 86_400:
         raise invalid("effect-seconds", float(arguments.effect_seconds), "above 0, at most 86400")
     path: Path = arguments.project
-    project = read(path)
-    plan = plan_project(project, path.resolve().parent, load_config())
+    project, plan = read(path)
     folder: Path = arguments.output or path.resolve().with_suffix("")
     if folder.exists() and not folder.is_dir():
         raise invalid("output", str(folder), "a folder, there already or not")
@@ -60,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILURE if problems or failures(outcomes) or num_there < num_outputs else 0
 
 
-def read(path: Path) -> Project:
-    """Read a project's file. Raises InvalidField, naming file and line, or OSError."""
+def read(path: Path) -> tuple[Project, Plan]:
+    """Read and plan a project's file. Raises InvalidField, naming file and line, or OSError."""
     try:
-        return read_project(path.read_text(encoding="utf-8-sig"))
+        project = read_project(path.read_text(encoding="utf-8-sig"))
+        return project, plan_project(project, path.resolve().parent, load_config())
     except UnicodeDecodeError as error:
         raise invalid("project", str(path), "a TOML file in UTF-8") from error
     except Problem as problem:

@@ -23,14 +23,19 @@ from sa3_daw.render.project.read import MASTER
 from sa3_daw.render.project.table import Grid
 from sa3_daw.render.project.values import Clip, Effect, Output, Project, Strip
 
+MAX_SECONDS = 4 * 3600
+"""Strips are summed in memory; this long, each takes 5.5 GB at 48 kHz."""
+
 
 def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
-    """Plan a project whose relative paths start from ``folder``."""
+    """Plan a project whose relative paths start from ``folder``. Raises Problem when it is too long to be held."""
     grid = Grid(project.tempo, project.rate)
     clips = ClipPlanner(folder, grid, config)
     clips.add([*project.material, *(clip for strip in project.strips for clip in strip.clips)])
     length = project.length_samples or last_end(project, clips)
     total = length + grid.place(project.tail, length)
+    if total > MAX_SECONDS * project.rate:
+        raise Problem(1, f"the project lasts {total} samples; allowed: {MAX_SECONDS} seconds")
     nodes = {planned.node.id: planned.node for planned in clips.planned.values()}
     problems = [*project.problems, *(clip for clip in project.material if isinstance(clip, Problem))]
     if not length:
