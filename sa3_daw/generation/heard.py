@@ -19,7 +19,7 @@ from sa3_daw.generation.edit_plan import EditPlan
 from sa3_daw.generation.latent_files import LatentFiles
 from sa3_daw.models.same import Same
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 8 << 20
 
 Key = tuple[str, str]
 """Address of the audio; hash of everything else that decides the latents."""
