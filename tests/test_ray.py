@@ -41,8 +41,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         yield running
 
 
-def daemon_in(cluster: RunningCluster, command: tuple[str, ...], folder: Path) -> RunningDaemon:
-    return RunningDaemon(folder / "run", SA3_ENGINE_COMMAND=shlex.join(command), SA3_RAY=cluster.address)
+def daemon_in(cluster: RunningCluster, command: tuple[str, ...], folder: Path, **env: str) -> RunningDaemon:
+    return RunningDaemon(folder / "run", SA3_ENGINE_COMMAND=shlex.join(command), SA3_RAY=cluster.address, **env)
 
 
 def start_batch(runtime_dir: Path, *words: str | Path) -> subprocess.Popen[str]:
@@ -106,11 +106,15 @@ def test_a_daemon_with_its_engine_in_the_cluster_makes_and_edits_the_same_audio(
 
 
 def test_before_its_first_audio_a_job_waits_for_another_node_and_afterwards_it_fails(tmp_path: Path) -> None:
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    (tmp_path / "jobs.csv").write_text("prompt,samples\na,512\n")
     with (
-        RunningCluster(1) as cluster,
-        daemon_in(cluster, FAKE_RAY_ENGINE, tmp_path) as running,
+        RunningCluster(1, **token) as cluster,
+        daemon_in(cluster, FAKE_RAY_ENGINE, tmp_path, **token) as running,
         running.client() as client,
     ):
+        words = (tmp_path / "jobs.csv", "-o", tmp_path / "out", "--ray", cluster.address)
+        without_token = start_batch(tmp_path, *words)  # Ray knocks for 20 s; meanwhile the rest goes on.
         client.generate(a_job("warm up"))
         cancelled = client.submit(a_job("steps=1000 step_ms=10"))
         next(event for event in cancelled if isinstance(event, Progress) and event.stage == "sampling")
@@ -130,6 +134,8 @@ def test_before_its_first_audio_a_job_waits_for_another_node_and_afterwards_it_f
             list(begun)
         assert client.generate(a_job("after it")).samples.shape == (2, 8192)
         assert client.status().engine.num_deaths == 0
+        code, _, stderr = finished(without_token)
+        assert code == 2 and "lets this machine in" in stderr and "token" in stderr, stderr
 
 
 class KnownEngine(RemoteEngine):
