@@ -14,7 +14,7 @@ from sa3_training.corpus.sounds import SOUND_FONT_VARIABLE
 from sa3_training.export import export
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform
-from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, nano, nano_config, nano_on_gpu
+from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, Sampled, nano, nano_config, nano_on_gpu
 from sa3_training.stages.codec_start import new_same
 
 SIZE = nano().size
@@ -49,7 +49,7 @@ def test_recipe_seeds_are_disjoint_by_use() -> None:
 
 
 def test_the_distilled_nano_needs_neither_guidance_nor_euler() -> None:
-    spec = ModelSpec.from_config(nano_config(SIZE, distilled=True), "nano")
+    spec = ModelSpec.from_config(nano_config(SIZE, Sampled.DISTILLED), "nano")
     assert (spec.sampler, spec.default_steps, spec.default_guidance_scale) == ("pingpong", 8, 1.0)
 
 

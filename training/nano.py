@@ -25,11 +25,13 @@ from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.models.text_encoder import MiniLM
 from sa3_training.checkpoints import load_state, replace_file, save_state
-from sa3_training.corpus.score import compose
+from sa3_training.corpus.score import ChooseParts, choose_mostly_one, choose_parts, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
 from sa3_training.data.audio import AudioBatch
 from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_clips, save_clips
 from sa3_training.data.crops import on_device
+from sa3_training.evaluation.families import Families, learn, share_first, solo_clips
+from sa3_training.evaluation.material import clips_of_families
 from sa3_training.evaluation.nano import Sampling, generated
 from sa3_training.evaluation.reconstruction import comb_db, mel_error
 from sa3_training.export import export
@@ -38,9 +40,18 @@ from sa3_training.flow.loss import FlowRecipe, flow_loss
 from sa3_training.lapped import LappedTransform, fit
 from sa3_training.loop import Draw, Every, LoopRecipe, Numbers, Stage, averaged, train
 from sa3_training.progress import Reporter
-from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NANO_WHITENING, TEXT_DIM, NanoRecipe, nano_config
+from sa3_training.recipes import (
+    NANO_FRAME_SAMPLES,
+    NANO_LATENT_DIM,
+    NANO_WHITENING,
+    TEXT_DIM,
+    NanoRecipe,
+    Sampled,
+    nano_config,
+)
 from sa3_training.stages.codec_start import new_same
 from sa3_training.stages.dit import dit_stage
+from sa3_training.stages.guidance import guidance_stage
 from sa3_training.stages.post import Discriminator, post_stage
 from sa3_training.stages.same import same_stage
 from sa3_training.stages.warmup import warm_up_stage
@@ -60,6 +71,7 @@ def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World) -
     transform = lapped_transform(recipe, renderer, out / "lapped.pt")
     pools = [
         clips(recipe.clip_seeds, recipe.clip_frames, transform, renderer, out / "clips.pt"),
+        clips(recipe.solo_seeds, recipe.clip_frames, transform, renderer, out / "solo.pt", choose_mostly_one),
         clips(recipe.long_seeds, recipe.long_frames, transform, renderer, out / "long.pt"),
     ]
     unseen = clips(recipe.held_out_seeds, recipe.clip_frames, transform, renderer, out / "unseen.pt")
@@ -69,13 +81,20 @@ def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World) -
     spec = ModelSpec.from_config(nano_config(recipe.size), "nano")
     candidates = {"shipped": EMBEDDED / "nano"}
     base = flow(recipe, spec, pools, unseen, out, world)
-    candidates["base"] = write_candidate(recipe, base, same, out / "candidates" / "base", distilled=False)
-    student = warm_up(recipe, spec, base, pools, out, world)
-    candidates["warm-up"] = write_candidate(recipe, student, same, out / "candidates" / "warm-up", distilled=True)
+    candidates["base"] = write_candidate(recipe, base, same, out / "candidates" / "base", sampled=Sampled.GUIDED)
+    unguided = guidance(recipe, spec, base, pools, out, world)
+    candidates["unguided"] = write_candidate(
+        recipe, unguided, same, out / "candidates" / "unguided", sampled=Sampled.UNGUIDED
+    )
+    student = warm_up(recipe, spec, base, unguided, pools, out, world)
+    candidates["warm-up"] = write_candidate(
+        recipe, student, same, out / "candidates" / "warm-up", sampled=Sampled.DISTILLED
+    )
     finished = post(recipe, spec, base, student, pools, out, world)
-    candidates["post"] = write_candidate(recipe, finished, same, out / "candidates" / "post", distilled=True)
+    candidates["post"] = write_candidate(recipe, finished, same, out / "candidates" / "post", sampled=Sampled.DISTILLED)
     if world.is_first:
-        keep_best(candidates, recipe.judge_seeds, out)
+        judge = families_of(recipe.judge_teaching_seeds, same, renderer)
+        keep_best(candidates, judge, recipe.judge_seeds, out)
     world.wait()
     return out / "nano"
 
@@ -90,11 +109,18 @@ def lapped_transform(recipe: NanoRecipe, renderer: Renders, path: Path) -> Lappe
     return LappedTransform(**load_state(path))
 
 
-def clips(seeds: range, num_frames: int, transform: LappedTransform, renderer: Renders, path: Path) -> Clips:
+def clips(
+    seeds: range,
+    num_frames: int,
+    transform: LappedTransform,
+    renderer: Renders,
+    path: Path,
+    choose: ChooseParts = choose_parts,
+) -> Clips:
     """Render and encode a pool of clips, or read it."""
     if not path.exists():
         encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
-        save_clips(render_clips(seeds, num_frames, transform, renderer, encoder), path)
+        save_clips(render_clips(seeds, num_frames, transform, renderer, encoder, choose), path)
     return load_clips(path)
 
 
@@ -197,11 +223,22 @@ def unseen_error(spec: ModelSpec, weights: dict[str, Tensor], unseen: Clips, wor
     return fmean(errors)
 
 
-def warm_up(
+def guidance(
     recipe: NanoRecipe, spec: ModelSpec, base: dict[str, Tensor], pools: list[Clips], out: Path, world: World
 ) -> dict[str, Tensor]:
-    """Distil the base model into one that needs few steps and no guidance."""
+    """Teach a copy of the base model to obey without guidance, in half of the calls."""
     teacher, student = loaded(spec, base, world), loaded(spec, base, world)
+    stage = guidance_stage(student, teacher, drawing(pools, recipe), recipe.guidance, recipe.guidance_loop, world)
+    run(stage, recipe.guidance_loop, out, "guidance", world)
+    return averaged(out / "guidance.ckpt", "dit")
+
+
+def warm_up(
+    recipe: NanoRecipe, spec: ModelSpec, base: dict[str, Tensor], start: dict[str, Tensor], pools: list[Clips],
+    out: Path, world: World,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Distil the base model into one that needs few steps and no guidance; the student starts from ``start``."""
+    teacher, student = loaded(spec, base, world), loaded(spec, start, world)
     stage = warm_up_stage(student, teacher, drawing(pools, recipe), recipe.warm_up, recipe.warm_up_loop, world)
     run(stage, recipe.warm_up_loop, out, "warm-up", world)
     return averaged(out / "warm-up.ckpt", "dit")
@@ -257,20 +294,34 @@ def run(
 
 
 def write_candidate(
-    recipe: NanoRecipe, weights: dict[str, Tensor], same: Same, folder: Path, *, distilled: bool
+    recipe: NanoRecipe, weights: dict[str, Tensor], same: Same, folder: Path, *, sampled: Sampled
 ) -> Path:
     """Write one finished model."""
-    export(nano_config(recipe.size, distilled=distilled), weights, same.state_dict(), folder)
+    export(nano_config(recipe.size, sampled), weights, same.state_dict(), folder)
     return folder
 
 
-def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> None:
+@torch.inference_mode()
+def families_of(seeds: range, same: Same, renderer: Renders) -> Families:
+    """Teach the judge of instrument families by corpus clips as the codec passes them."""
+    whole = 2 * NANO_FRAME_SAMPLES
+    return learn(
+        [
+            (family, same.decode(same.encode(audio[None, :, : audio.shape[-1] // whole * whole]))[0])
+            for family, audio in solo_clips(renderer, seeds)
+        ]
+    )
+
+
+def keep_best(candidates: dict[str, Path], judge: Families, num_seeds: int, out: Path) -> None:
     """Measure every candidate, write ``out/candidates.json``, and copy the best to ``out/nano``."""
     scores: dict[str, Any] = {}
     for name, folder in candidates.items():
         model = load_model(folder, "nano")
         sampling = Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
         measured = generated(model, sampling, range(num_seeds))
+        asked = [(clip.family, clip.audio_CS) for clip in clips_of_families(model, num_seeds)]
+        measured["families"] = {"right_family_first": share_first(judge, asked)}
         scores[name] = {"score": score(measured), "measured": measured}
     text = json.dumps(scores, indent=1).encode()
     replace_file(out / "candidates.json", lambda file: file.write(text) and None)
@@ -279,9 +330,10 @@ def keep_best(candidates: dict[str, Path], num_seeds: int, out: Path) -> None:
 
 
 def score(measured: dict[str, Any]) -> float:
-    """Return the mean of what can be heard: on tempo, brightness in order, bass and pads in tune."""
+    """Return the mean of what can be heard: the right instrument, on tempo, brightness in order, bass, pads in tune."""
     return fmean(
         (
+            measured["families"]["right_family_first"],
             measured["tempo"]["on_tempo_asked"],
             measured["centroid"]["whole_order"],
             measured["bass"]["in_tune"],

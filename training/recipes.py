@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sa3_daw.generation.beat_grid import BEAT_GRID_DIM
 from sa3_training.data.corpus_pool import MAX_TOKENS, Lengths
+from sa3_training.evaluation.families import TEACHING_SEEDS
+from sa3_training.flow.loss import FlowRecipe
 from sa3_training.loop import LoopRecipe
 from sa3_training.stages.dit import DitRecipe
+from sa3_training.stages.guidance import GuidanceRecipe
 from sa3_training.stages.post import PostRecipe
 from sa3_training.stages.same import SameRecipe
 from sa3_training.stages.warmup import WarmUpRecipe
@@ -16,6 +20,9 @@ from sa3_training.stages.warmup import WarmUpRecipe
 NANO_FRAME_SAMPLES = 2048
 NANO_LATENT_DIM = 128
 NANO_WHITENING = 0.5
+NANO_FLOW = FlowRecipe(kept_weight=0.1)
+"""Generation holds kept frames exactly, so a small model need not spend itself on copying them."""
+
 TEXT_DIM = 384
 HEAD_DIM = 64
 
@@ -49,6 +56,7 @@ class NanoRecipe:
     size: NanoSize
     fit_seeds: range
     clip_seeds: range
+    solo_seeds: range
     clip_frames: int
     long_seeds: range
     long_frames: int
@@ -59,10 +67,13 @@ class NanoRecipe:
     lengths: Lengths
     dit: DitRecipe
     dit_loop: LoopRecipe
+    guidance: GuidanceRecipe
+    guidance_loop: LoopRecipe
     warm_up: WarmUpRecipe
     warm_up_loop: LoopRecipe
     post: PostRecipe
     post_loop: LoopRecipe
+    judge_teaching_seeds: range
     judge_seeds: int
     """Clips per prompt by which the finished candidates are compared."""
 
@@ -72,7 +83,8 @@ def nano() -> NanoRecipe:
     return NanoRecipe(
         size=NanoSize(dit_width=192, dit_depth=6, decoder_depth=0),
         fit_seeds=range(0, 700),
-        clip_seeds=range(0, 8000),
+        clip_seeds=range(0, 6000),
+        solo_seeds=range(500_000, 503_000),
         clip_frames=220,
         long_seeds=range(20_000, 21_500),
         long_frames=650,
@@ -81,12 +93,15 @@ def nano() -> NanoRecipe:
         decoder_clip_seconds=9.0,
         codec=Codec(16, 5, SameRecipe(probe_width=128, probe_depth=2, discriminator_width=16), minutes(30)),
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=1760),
-        dit=DitRecipe(),
+        dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(120),
+        guidance=GuidanceRecipe(),
+        guidance_loop=minutes(20),
         warm_up=WarmUpRecipe(guidance_scale=3.0),
         warm_up_loop=minutes(20),
         post=PostRecipe(),
         post_loop=minutes(30),
+        judge_teaching_seeds=TEACHING_SEEDS,
         judge_seeds=12,
     )
 
@@ -96,7 +111,8 @@ def nano_on_gpu() -> NanoRecipe:
     return NanoRecipe(
         size=NanoSize(dit_width=384, dit_depth=8, decoder_depth=4),
         fit_seeds=range(0, 700),
-        clip_seeds=range(0, 16_000),
+        clip_seeds=range(0, 12_000),
+        solo_seeds=range(500_000, 506_000),
         clip_frames=220,
         long_seeds=range(20_000, 23_000),
         long_frames=650,
@@ -105,12 +121,15 @@ def nano_on_gpu() -> NanoRecipe:
         decoder_clip_seconds=9.0,
         codec=Codec(64, 32, SameRecipe(warm_up_steps=1500, probe_width=256, probe_depth=2), minutes(8)),
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=32_768),
-        dit=DitRecipe(),
-        dit_loop=minutes(14),
+        dit=DitRecipe(flow=NANO_FLOW),
+        dit_loop=minutes(12),
+        guidance=GuidanceRecipe(),
+        guidance_loop=minutes(2),
         warm_up=WarmUpRecipe(guidance_scale=3.0),
         warm_up_loop=minutes(3),
         post=PostRecipe(),
         post_loop=minutes(4),
+        judge_teaching_seeds=TEACHING_SEEDS,
         judge_seeds=24,
     )
 
@@ -120,8 +139,17 @@ def minutes(count: float) -> LoopRecipe:
     return LoopRecipe(num_steps=NO_END, minutes=count)
 
 
-def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
+class Sampled(Enum):
+    """Steps and guidance by default: with guidance, with its guidance learned, or by ping-pong."""
+
+    GUIDED = (12, 3.0)
+    UNGUIDED = (12, 1.0)
+    DISTILLED = (8, 1.0)
+
+
+def nano_config(size: NanoSize, sampled: Sampled = Sampled.GUIDED) -> dict[str, Any]:
     """Return nano's ``model_config.json`` in the published format; ``sa3_daw`` holds our own defaults."""
+    steps, scale = sampled.value
     stage = {
         "channels": 192,
         "c_mults": [1],
@@ -161,8 +189,6 @@ def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
         "ff_kwargs": {"mult": 2.0},
         "num_memory_tokens": 4,
     }
-    guided = {"steps": 12, "guidance_scale": 3.0, "headroom_seconds": 0.0}
-    free = {"steps": 8, "guidance_scale": 1.0, "headroom_seconds": 0.0}
     return {
         "model_type": "diffusion_cond_inpaint",
         "sample_rate": 44100,
@@ -194,7 +220,7 @@ def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
             },
             "diffusion": {
                 "type": "dit",
-                "diffusion_objective": "rf_denoiser" if distilled else "rectified_flow",
+                "diffusion_objective": "rf_denoiser" if sampled is Sampled.DISTILLED else "rectified_flow",
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input", "beat_grid"],
@@ -202,5 +228,5 @@ def nano_config(size: NanoSize, *, distilled: bool = False) -> dict[str, Any]:
             },
             "io_channels": NANO_LATENT_DIM,
         },
-        "sa3_daw": free if distilled else guided,
+        "sa3_daw": {"steps": steps, "guidance_scale": scale, "headroom_seconds": 0.0},
     }

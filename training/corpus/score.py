@@ -7,6 +7,7 @@ melodic parts, and only the notes of A natural minor / C major.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 STYLES = ("house", "techno", "hip hop", "drum and bass", "trance", "funk", "ambient")
@@ -51,13 +52,46 @@ class Score:
     notes: tuple[Note, ...]
 
 
-def compose(seed: int, seconds: float) -> Score:
-    """Compose enough bars to fill ``seconds``. The same seed gives the same score."""
+ChooseParts = Callable[[random.Random, str], tuple[str, ...]]
+"""(generator, style) -> the parts that sound."""
+
+
+def choose_parts(rng: random.Random, style: str) -> tuple[str, ...]:
+    """Choose which parts sound: one alone, the drums, drums and something, or most of a band."""
+    kind = rng.random()
+    if kind < 0.3:
+        return (rng.choice(("kick", "snare", "hats", "hats", "bass", "bass", "pad", "pad", "keys", "lead")),)
+    if kind < 0.5:
+        return DRUMS
+    melodic = rng.sample(("bass", "pad", "keys", "lead"), k=rng.choice((1, 1, 2)))
+    if kind < 0.7:
+        return (*DRUMS, "bass")
+    drums = () if style == "ambient" and rng.random() < 0.6 else DRUMS
+    chosen = {*drums, *melodic}
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def choose_mostly_one(rng: random.Random, style: str) -> tuple[str, ...]:
+    """Choose mostly one part alone, every part as often as the others: the clips that teach what a word means."""
+    kind = rng.random()
+    if kind < 0.62:
+        return (rng.choice(PARTS),)
+    if kind < 0.72:
+        return DRUMS
+    if kind < 0.86:
+        chosen = set(rng.sample(PARTS, k=2))
+    else:
+        chosen = {*DRUMS, *rng.sample(("bass", "pad", "keys", "lead"), k=rng.choice((1, 1, 2)))}
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def compose(seed: int, seconds: float, choose: ChooseParts = choose_parts) -> Score:
+    """Compose enough bars to fill ``seconds``. The same seed and choice of parts give the same score."""
     rng = random.Random(seed)
     style = rng.choice(STYLES)
     bpm = round(rng.uniform(70, 180), 2) if rng.random() < 0.7 else float(rng.randint(70, 180))
     numerator, denominator = rng.choice(METRES)
-    parts = choose_parts(rng, style)
+    parts = choose(rng, style)
     bar_ppq = numerator * 4 / denominator
     num_bars = int(seconds * bpm / 60 / bar_ppq) + 1
     progression = rng.choice(PROGRESSIONS)
@@ -79,21 +113,6 @@ def compose(seed: int, seconds: float) -> Score:
     kit = rng.choice((0, 25)) if style in ("funk", "hip hop") else 25
     notes.sort(key=lambda note: (note.start_ppq, note.part, note.pitch))
     return Score(seed, bpm, numerator, denominator, style, parts, kit, tuple(notes))
-
-
-def choose_parts(rng: random.Random, style: str) -> tuple[str, ...]:
-    """Choose which parts sound: one alone, the drums, drums and something, or most of a band."""
-    kind = rng.random()
-    if kind < 0.3:
-        return (rng.choice(("kick", "snare", "hats", "hats", "bass", "bass", "pad", "pad", "keys", "lead")),)
-    if kind < 0.5:
-        return DRUMS
-    melodic = rng.sample(("bass", "pad", "keys", "lead"), k=rng.choice((1, 1, 2)))
-    if kind < 0.7:
-        return (*DRUMS, "bass")
-    drums = () if style == "ambient" and rng.random() < 0.6 else DRUMS
-    chosen = {*drums, *melodic}
-    return tuple(part for part in PARTS if part in chosen)
 
 
 BarNotes = list[tuple[int, float, float, int]]

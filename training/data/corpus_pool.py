@@ -18,7 +18,7 @@ from sa3_daw.models.text_encoder import MiniLM
 from sa3_daw.music.timeline import TempoMap
 from sa3_training.checkpoints import load_state, save_state
 from sa3_training.corpus.captions import caption
-from sa3_training.corpus.score import Score, compose
+from sa3_training.corpus.score import ChooseParts, Score, choose_parts, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
 from sa3_training.flow.denoiser import Batch
 from sa3_training.lapped import LappedTransform
@@ -47,7 +47,12 @@ class Clips:
 
 
 def render_clips(
-    seeds: range, num_frames: int, transform: LappedTransform, renderer: Renders, encoder: MiniLM
+    seeds: range,
+    num_frames: int,
+    transform: LappedTransform,
+    renderer: Renders,
+    encoder: MiniLM,
+    choose: ChooseParts = choose_parts,
 ) -> Clips:
     """Compose, render and encode one clip per seed."""
     frame = transform.analysis.shape[-1] // 2
@@ -55,7 +60,7 @@ def render_clips(
     body_seconds = (num_frames - LEAD_FRAMES) * frame_seconds
     latents, grids, texts = [], [], []
     for seed in seeds:
-        score = compose(seed, body_seconds)
+        score = compose(seed, body_seconds, choose)
         audio = torch.from_numpy(renderer.render(score, body_seconds))
         audio = torch.nn.functional.pad(audio, (LEAD_FRAMES * frame, 0))
         encoded = torch.nn.functional.conv1d(audio[None], transform.analysis, stride=frame, padding=frame // 2)
