@@ -32,6 +32,8 @@ TEACHING_SEEDS = range(40_000, 40_400)
 UNSEEN_SEEDS = range(110_000, 110_200)
 SECONDS = 6.0
 
+AUDIBLE = 30.0
+"""Floor of the magnitudes, 40 dB below the loudest: which instrument plays is not decided by hiss between its notes."""
 
 SHRINKAGE = 0.1
 """Share of the covariance's mean variance that every feature gets instead of its own: few clips, many features."""
@@ -47,7 +49,7 @@ class Families:
 
     def rank(self, audio_CS: Tensor) -> list[str]:
         """Return all families, the likeliest first."""
-        away = features(audio_CS, SAMPLE_RATE).double() - self.centres
+        away = features(audio_CS, SAMPLE_RATE, AUDIBLE).double() - self.centres
         distances = ((away @ self.precision) * away).sum(1)
         return [self.names[index] for index in distances.argsort().tolist()]
 
@@ -64,7 +66,7 @@ def solo_clips(renderer: Renders, seeds: range) -> Iterator[tuple[str, Tensor]]:
 def learn(clips: Sequence[tuple[str, Tensor]]) -> Families:
     """Return the classifier of these families and clips."""
     names = tuple(sorted({name for name, _ in clips}))
-    rows = torch.stack([features(audio, SAMPLE_RATE) for _, audio in clips]).double()
+    rows = torch.stack([features(audio, SAMPLE_RATE, AUDIBLE) for _, audio in clips]).double()
     labels = torch.tensor([names.index(name) for name, _ in clips])
     centres = torch.stack([rows[labels == index].mean(0) for index in range(len(names))])
     around = rows - centres[labels]

@@ -16,21 +16,23 @@ from sa3_training.spectra import magnitudes, mel_filters
 BANDS = 40
 WINDOW_SAMPLES = 2048
 FLOOR = 1e-3
+"""Added to mel magnitudes before the logarithm; the loudest of a corpus clip are near 3000."""
+
 REPEAT_SECONDS = 2.0
 POOLED_WINDOWS = 8
 
 
-def log_mel(audio_CS: Tensor, sample_rate: int) -> Tensor:
+def log_mel(audio_CS: Tensor, sample_rate: int, floor: float = FLOOR) -> Tensor:
     """Return the log-mel spectrogram [bands, T] of the mid channel at equal loudness."""
     mid = audio_CS.mean(0)
     mid = mid / mid.square().mean().sqrt().clamp(min=1e-6)
     mel = mel_filters(BANDS, WINDOW_SAMPLES, sample_rate) @ magnitudes(mid[None, None], WINDOW_SAMPLES)[0]
-    return torch.log10(mel + FLOOR)
+    return torch.log10(mel + floor)
 
 
-def features(audio_CS: Tensor, sample_rate: int) -> Tensor:
+def features(audio_CS: Tensor, sample_rate: int, floor: float = FLOOR) -> Tensor:
     """Return [F]: mean, spread and mean rise of every log-mel band."""
-    bands = log_mel(audio_CS, sample_rate)
+    bands = log_mel(audio_CS, sample_rate, floor)
     return torch.cat((bands.mean(1), bands.std(1), bands.diff(dim=1).clamp(min=0).mean(1)))
 
 
