@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plugin_host_tests.own_host import json_in, wrapped
+from plugin_host_tests.own_host import Samples, json_in, wrapped
 from tests.running_daemon import RunningDaemon, data_dir, wait_for
 
 RATE = 48000
@@ -19,11 +19,14 @@ RECIPE = {"seed": 5, "seed_locked": True, "steps": 2, "range_mode": 1}
 class DawDreamer:
     """An engine with the plugin fed by silence."""
 
-    def __init__(self, plugin: Path, bpm: float) -> None:
+    def __init__(self, plugin: Path, bpm: float | Samples, ppqn: int = 960) -> None:
         import dawdreamer  # made for Linux only in the test extra: its lack shall fail these tests, not the collection
 
         self.engine = dawdreamer.RenderEngine(RATE, 512)
-        self.engine.set_bpm(bpm)
+        if isinstance(bpm, float):
+            self.engine.set_bpm(bpm)
+        else:
+            self.engine.set_bpm(bpm, ppqn)
         silence = self.engine.make_playback_processor("silence", np.zeros((2, RATE * 8), np.float32))
         self.plugin: Any = self.engine.make_plugin_processor("sa3", str(plugin))
         self.engine.load_graph([(silence, []), (self.plugin, ["silence"])])
@@ -63,3 +66,22 @@ def test_the_tempo_of_the_host_makes_the_length_of_the_take(
     assert job.tempo_map[0].bpm == bpm
     assert take.made.num_samples == round(num_bars * 4 * 60 / bpm * RATE)
     assert np.abs(host.engine.get_audio()).max() > 1e-3  # an offline render waits for what it shall sound
+
+
+def test_with_a_tempo_map_the_tempo_at_the_clips_place_makes_its_length(
+    plugin: Path, daemon: RunningDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.engine_pid()
+    monkeypatch.setenv("SA3_RUNTIME_DIR", str(daemon.runtime_dir))
+    monkeypatch.setenv("SA3_DATA_DIR", str(data_dir(daemon.runtime_dir)))
+    ppqn = 960
+    host = DawDreamer(plugin, np.repeat(np.float32([90, 120, 60]), 4 * ppqn), ppqn)
+    host.set_recipe(tmp_path, prompt="slow bar", num_bars=1)
+    host.set("Generate", 1.0)
+    host.engine.render(4.0)
+    with daemon.client() as client:
+        wait_for("take", lambda: bool(client.list_takes(text="slow bar")))
+        take = client.list_takes(text="slow bar")[0]
+        _, job = client.get_take(take.take_id)
+    assert [point.bpm for point in job.tempo_map] == [90.0]
+    assert take.made.num_samples == round(4 * 60 / 90 * RATE)

@@ -16,7 +16,6 @@ from tests.running_daemon import RunningDaemon, data_dir, wait_for
 
 RATE = 48000
 RECIPE = {"prompt": "house drums", "seed": 5, "seed_locked": True, "steps": 2, "range_mode": 1, "num_bars": 1.0}
-BAR_SAMPLES = RATE * 2
 
 
 def loaded(plugin: Path, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -68,28 +67,30 @@ def test_the_state_comes_back_whole(lonely: Any, plugin: Path) -> None:
     assert other.mute_input
 
 
+@pytest.mark.parametrize("rate", [44100, 48000, 96000])
 def test_the_trigger_makes_a_take_that_listen_lets_sound(
-    plugin: Path, daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
+    plugin: Path, daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch, rate: int
 ) -> None:
     daemon.engine_pid()
     effect = loaded(plugin, daemon.runtime_dir, monkeypatch)
-    with_recipe(effect)
+    prompt = f"house drums {rate}"
+    with_recipe(effect, prompt=prompt)
     effect.equal_loudness = False
-    silence = np.zeros((2, BAR_SAMPLES), np.float32)
-    effect(silence, RATE)  # before a first block the plugin knows no sample rate
+    silence = np.zeros((2, rate * 2), np.float32)  # a bar
+    effect(silence, rate)  # before a first block the plugin knows no sample rate
     effect.generate = True
-    effect(silence, RATE)
-    wait_for("take", lambda: len(json_in(effect.raw_state)["takes"]) == 1)
+    effect(silence, rate)
     with daemon.client() as client:
-        take = client.list_takes(limit=1)[0]
+        wait_for("take", lambda: bool(client.list_takes(text=prompt)))
+        take = client.list_takes(text=prompt)[0]
         made = client.get_audio(take.audio)
-    assert (take.made.num_samples, take.sample_rate, take.prompt) == (BAR_SAMPLES, RATE, "house drums")
-    assert json_in(effect.raw_state)["takes"][0]["audio"] == take.audio
+    assert (take.made.num_samples, take.sample_rate, take.prompt) == (rate * 2, rate, prompt)
+    wait_for("take in the state", lambda: json_in(effect.raw_state)["takes"][0].get("audio") == take.audio)
     effect.listen = True
     heard: list[Samples] = []
 
     def sounds() -> bool:
-        heard.append(effect.process(silence, RATE, buffer_size=512))
+        heard.append(effect.process(silence, rate, buffer_size=512))
         return bool(heard[-1].any())
 
     wait_for("sound", sounds)
