@@ -30,6 +30,7 @@ RIFF_LIMIT_BYTES = 0xFFFFFFFF
 """Sizes beyond this do not fit a RIFF header; the file becomes RF64."""
 
 MAX_METADATA_BYTES = 16 << 20
+BLOCK_SAMPLES = 1 << 16
 IEEE_FLOAT = 3
 BYTES_PER_VALUE = 4
 _UNFIT_FOR_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -66,9 +67,11 @@ class WavWriter:
         self._guarded_write(self._head)
 
     def write(self, samples_CS: NDArray[np.float32]) -> None:
-        """Append samples [C, n]."""
+        """Append samples [C, n]; interleaved in blocks, so that no second copy of a long clip is made."""
         assert samples_CS.shape[0] * BYTES_PER_VALUE == self._frame_bytes
-        self._guarded_write(np.ascontiguousarray(samples_CS.T, dtype="<f4").tobytes())
+        for start in range(0, samples_CS.shape[1], BLOCK_SAMPLES):
+            block = samples_CS[:, start : start + BLOCK_SAMPLES].T
+            self._guarded_write(np.ascontiguousarray(block, dtype="<f4").tobytes())
         self.num_samples += samples_CS.shape[1]
 
     def close(self) -> None:

@@ -5,7 +5,9 @@ Shapes: B batch, D channels, T latent frames, L text tokens.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -13,10 +15,16 @@ from torch import Tensor
 
 from sa3_daw.generation.beat_grid import beats_at
 from sa3_daw.generation.edit_plan import EditPlan, Window
-from sa3_daw.generation.model import LoadedModel
+from sa3_daw.generation.model import LoadedModel, TextEncoder
 from sa3_daw.models.conditioner import Conditioning
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.sampling.guidance import Guidance
+
+REMEMBERED_TEXTS = 16
+"""Prompts whose states each text encoder keeps, because most requests roll the words of the one before again."""
+
+States = tuple[Tensor, Tensor]
+_remembered: WeakKeyDictionary[TextEncoder, OrderedDict[tuple[str, int], States]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,26 @@ def read_text(plan: EditPlan, model: LoadedModel, guidance: Guidance) -> Text:
     """Encode prompt, negative prompt and the clip's duration, at most the longest the model was made for."""
     job, max_tokens = plan.job, model.spec.conditioning.max_tokens
     seconds = torch.tensor([min(plan.grid.num_samples, model.spec.max_num_samples) / model.spec.sample_rate])
-    states, mask = model.text_encoder.encode([job.prompt], max_tokens)
+    states, mask = text_states(model.text_encoder, job.prompt, max_tokens)
     context, global_ = model.conditioner(states, mask, seconds)
     if guidance.scale == 1.0:
         return Text(context, global_)
     if job.negative_prompt:
-        states, mask = model.text_encoder.encode([job.negative_prompt], max_tokens)
+        states, mask = text_states(model.text_encoder, job.negative_prompt, max_tokens)
         against = model.conditioner.negative_context(states, mask, seconds)
     else:
         against = torch.zeros_like(context)
     return Text(torch.cat((context, against)), global_.expand(2, -1))
+
+
+def text_states(encoder: TextEncoder, text: str, max_tokens: int) -> States:
+    """Return a text's states and mask, encoded at its first use; they depend on the text alone."""
+    known = _remembered.setdefault(encoder, OrderedDict())
+    found = known.pop((text, max_tokens), None) or encoder.encode([text], max_tokens)
+    known[text, max_tokens] = found
+    if len(known) > REMEMBERED_TEXTS:
+        known.popitem(last=False)
+    return found
 
 
 @torch.inference_mode()
