@@ -78,7 +78,8 @@ def test_a_batch_loses_a_node_and_ends_every_job_once_with_the_local_bytes(
     code, stdout, stderr = finished(over_ray)
     cluster.add_node()
     assert code == 0, stderr
-    assert json.loads(stdout.splitlines()[-1]) == {"event": "batch", "made": 10, "failed": 0, "left": 0}
+    told = [json.loads(line) for line in stdout.splitlines()]
+    assert told[-1] == {"event": "batch", "made": 10, "failed": 0, "left": 0}
     assert finished(start_batch(local.runtime_dir, jobs, "-o", tmp_path / "here"))[0] == 0
     entries = {entry["file"]: entry for entry in manifest(tmp_path / "ray")}
     assert len(manifest(tmp_path / "ray")) == len(entries) == 10

@@ -41,6 +41,11 @@ def check_head(address: str) -> None:
         raise no_cluster(address, error) from error
 
 
+def log_message(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """Take what Ray has to say of the cluster into our log, without the tail of the machine's own."""
+    log.info("Ray, %s: %s", data["pid"], data["lines"][0].partition(" Last 20 lines")[0])
+
+
 def no_cluster(address: str, error: Exception) -> Unsupported:
     return Unsupported(f"no Ray cluster at {address} lets this machine in: {error!s:.300}", field="ray", value=address)
 
@@ -61,6 +66,8 @@ class RayCluster:
             ray.init(address, namespace="sa3-daw", log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             raise no_cluster(address, error) from error
+        # Ray has no switch for this: it prints what a dead machine logged last to standard output, where our JSON goes.
+        ray._private.worker.print_to_stdstream = log_message
 
     def num_places(self) -> int:
         """Return how many engines fit: one per GPU, or without any one per machine that offers processors."""
@@ -144,7 +151,7 @@ class RemoteEngine:
             raise EngineError(f"the engine failed: {error.cause!s:.300}") from error
         except errors.RayError as error:
             reason = str(error).strip().rpartition("\n")[2]
-            log.warning("engine lost: %s", error)
+            log.info("engine lost: %s", error)
             self.dismiss()
             raise EngineDead(f"the engine in the cluster is gone: {reason:.300}") from error
 
