@@ -174,7 +174,7 @@ def _train(
     denoiser.to(world.device)
     attach(denoiser, recipe.adapter, recipe.seed)
     learned = sum(parameter.numel() for parameter in denoiser.parameters() if parameter.requires_grad)
-    require_disk(recipe.out, CHECKPOINT_BYTES * learned, "checkpoints and the pack")
+    require_disk(recipe.out, CHECKPOINT_BYTES * learned, "keeping checkpoints and the pack")
     if recompute:
         recompute_blocks(denoiser)
     frame_rate = model.spec.sample_rate / model.spec.samples_per_frame
