@@ -1,7 +1,8 @@
 """The daemon's front: one thread, one poll loop over clients, authenticator, engine and signals.
 
 Knows no tensor and imports neither torch nor numpy. A request goes one way: client_sockets, desk (read, checked), jobs
-(queued), engine_room (run), jobs (recorded, delivered), client_sockets.
+(queued), engine_room (run), jobs (recorded, delivered), client_sockets. Whole files are flushed and hashed by the one
+thread of back_room.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def wake_on_signals() -> Iterator[plain_socket.socket]:
 
 
 class Server:
-    """The sockets, and the loop that moves everything. All of the daemon happens in the thread that calls ``run``."""
+    """The sockets, and the loop that moves everything, in the thread that calls ``run``."""
 
     def __init__(self, config: DaemonConfig) -> None:
         self._config = config
