@@ -1,6 +1,8 @@
 // Layout and refreshing of the window. Knows no protocol.
 #include "editor.h"
 
+#include <cmath>
+
 #include "sa3/connection.h"
 
 namespace sa3::plugin {
@@ -14,7 +16,10 @@ juce::String in_words(const SessionView& view) {
     auto text = juce::String(view.progress.stage).substring(0, 1).toUpperCase() + juce::String(view.progress.stage).substring(1);
     if (view.progress.num_steps > 0)
         text << " " << juce::String(view.progress.step) << "/" << juce::String(view.progress.num_steps);
-    if (view.eta_seconds) text << ", " << juce::String(*view.eta_seconds, 1) << " s left";
+    if (view.eta_seconds && *view.eta_seconds < 60.0)
+        text << ", " << juce::String(*view.eta_seconds, 1) << " s left";
+    else if (view.eta_seconds)
+        text << ", " << juce::String(std::ceil(*view.eta_seconds / 60.0), 0) << " min left";
     return text;
 }
 

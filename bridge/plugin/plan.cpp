@@ -38,7 +38,7 @@ bool follow_memory(const TempoMemory& memory, double bpm, Plan& plan) {
         return true;
     }
     if (!known && memory.has_other_tempo(range.start_ppq, range.end_ppq, bpm))
-        plan.warning = "The tempo changes in this range. Play it through once, or the length follows one tempo alone.";
+        plan.warning = "The tempo changes here: play the range through once.";
     return false;
 }
 
@@ -79,7 +79,7 @@ Plan make_plan(const Recipe& recipe, const Transport& transport, const TempoMemo
 
 std::string describe(const Plan& plan) {
     if (!plan.problem.empty()) return plan.problem;
-    char text[300], tempo[60];
+    char place[160], length[80], tempo[60];
     const auto& selection = plan.selection;
     const auto& last = plan.tempo_map.back();
     const auto at_start = tempo_at(plan);
@@ -87,11 +87,12 @@ std::string describe(const Plan& plan) {
         std::snprintf(tempo, sizeof tempo, "%.6g BPM", at_start.bpm);
     else
         std::snprintf(tempo, sizeof tempo, "%.6g to %.6g BPM", at_start.bpm, last.bpm);
-    std::snprintf(text, sizeof text, "Bar %.4g to %.4g  |  %.4g bars of %d/%d at %s  |  %.3f s  |  %lld samples at %lld Hz",
-                  selection.start_bar + 1.0, selection.start_bar + 1.0 + selection.num_bars, selection.num_bars,
-                  static_cast<int>(at_start.numerator), static_cast<int>(at_start.denominator), tempo, selection.seconds,
+    std::snprintf(place, sizeof place, "Bar %.4g to %.4g  |  %.4g bars of %d/%d at %s", selection.start_bar + 1.0,
+                  selection.start_bar + 1.0 + selection.num_bars, selection.num_bars, static_cast<int>(at_start.numerator),
+                  static_cast<int>(at_start.denominator), tempo);
+    std::snprintf(length, sizeof length, "%.3f s  |  %lld samples at %lld Hz", selection.seconds,
                   static_cast<long long>(selection.num_samples), static_cast<long long>(plan.sample_rate));
-    return plan.warning.empty() ? text : text + ("\n" + plan.warning);
+    return place + ("\n" + (plan.warning.empty() ? std::string(length) : plan.warning));
 }
 
 }  // namespace sa3::plugin

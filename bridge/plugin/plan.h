@@ -38,7 +38,7 @@ std::int64_t job_rate(double host_rate, const std::vector<std::int64_t>& rates);
 Plan make_plan(const Recipe& recipe, const Transport& transport, const TempoMemory& memory, double anchor_ppq,
                std::int64_t sample_rate, const CapturedPlace& captured);
 
-/// The plan in words, with its warning, or its problem.
+/// The plan in two lines, place and length (or the warning), or its problem.
 std::string describe(const Plan& plan);
 
 }  // namespace sa3::plugin

@@ -249,8 +249,8 @@ void RecipePanel::resized() {
 }
 
 void RecipePanel::lookAndFeelChanged() {
-    for (auto* editor : {&prompt_, &negative_prompt_, &seed_})
-        editor->applyColourToAllText(editor->findColour(juce::TextEditor::textColourId));
+    const auto colour = getLookAndFeel().findColour(juce::TextEditor::textColourId);
+    for (auto* editor : {&prompt_, &negative_prompt_, &seed_}) editor->applyColourToAllText(colour, false);
 }
 
 void RecipePanel::paint(juce::Graphics& graphics) {

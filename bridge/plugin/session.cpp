@@ -564,7 +564,10 @@ void Session::restore(const SavedSession& saved) {
     job_keys_.clear();
     fetch_ = 0;
     seeking_ = 0;
+    const auto* recorded = book_.capture();  // no state holds it: it stays
+    const auto capture = recorded ? std::optional<TakeEntry>(*recorded) : std::nullopt;
     book_ = TakeBook();
+    if (capture) book_.add(*capture);
     std::int64_t chosen = 0;
     for (std::size_t i = 0; i < saved.takes.size(); ++i) {
         TakeEntry entry;

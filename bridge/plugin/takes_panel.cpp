@@ -93,7 +93,7 @@ void TakesPanel::show(const SessionView& view) {
         if (take_in(row).key == view.chosen_key) chosen_row = row;
     if (chosen_row >= 0 && list_.getSelectedRow() != chosen_row) list_.selectRow(chosen_row, true, true);
     if (chosen_row < 0) list_.deselectAllRows();
-    list_.repaint();
+    repaint();
     undo_.setEnabled(view.can_undo);
     redo_.setEnabled(view.can_redo);
     a_b_.setEnabled(view.takes.size() > 1);
@@ -129,6 +129,13 @@ void TakesPanel::paintListBoxItem(int row, juce::Graphics& graphics, int width, 
     graphics.setColour(take.problem.empty() ? c.faint_text : c.warning);
     graphics.setFont(11.5f);
     graphics.drawText(details, kStarWidth, 21, width - kStarWidth - 4, 15, juce::Justification::left);
+}
+
+void TakesPanel::paintOverChildren(juce::Graphics& graphics) {
+    if (!view_.takes.empty()) return;
+    graphics.setColour(static_cast<Look&>(getLookAndFeel()).colours().faint_text);
+    graphics.setFont(14.0f);
+    graphics.drawText("Takes gather here.", list_.getBounds(), juce::Justification::centred);
 }
 
 void TakesPanel::listBoxItemClicked(int row, const juce::MouseEvent& event) {

@@ -14,6 +14,7 @@ public:
 
     void show(const SessionView& view);
     void resized() override;
+    void paintOverChildren(juce::Graphics& graphics) override;
 
 private:
     int getNumRows() override { return static_cast<int>(view_.takes.size()); }

@@ -11,6 +11,7 @@ namespace sa3::plugin {
 namespace {
 
 constexpr std::int64_t kShortestRegionDivisor = 20;  // of a second
+constexpr float kLabelWidth = 28.0f;
 
 const Palette& colours(const juce::Component& component) {
     return static_cast<Look&>(component.getLookAndFeel()).colours();
@@ -98,7 +99,8 @@ void WaveformView::paint_grid(juce::Graphics& graphics) const {
         if (x < -0.5f || x > static_cast<float>(getWidth()) || (!is_labelled && pixels_per_bar < 6.0)) continue;
         graphics.setColour(c.outline.withAlpha(is_labelled ? 0.9f : 0.4f));
         graphics.drawVerticalLine(juce::roundToInt(x), 0.0f, static_cast<float>(getHeight()));
-        if (!is_labelled) continue;
+        const bool has_room = x + kLabelWidth < static_cast<float>(getWidth());
+        if (!is_labelled || !has_room) continue;
         graphics.setColour(c.faint_text);
         graphics.drawText(juce::String(bar + 1), juce::roundToInt(x) + 4, 2, 50, 14, juce::Justification::left);
     }
