@@ -19,13 +19,13 @@ class RunningCluster:
     """A head that offers nothing and nodes of one processor each; ``with`` ends it."""
 
     def __init__(self, num_nodes: int, **env: str) -> None:
+        self._folder = tempfile.mkdtemp(prefix="ray")  # Short: sockets lie in it.
         kept = {key: text for key, text in os.environ.items() if not key.startswith(("SA3_", "RAY_"))}
         ours = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-        self._folder = tempfile.mkdtemp(prefix="ray")  # Short: sockets lie in it.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.ray_cluster", self._folder, str(num_nodes)],
             cwd=ROOT,
-            env={**kept, **ours, **env},
+            env={**kept, **ours, "SA3_DATA_DIR": f"{self._folder}/data", **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -139,6 +139,16 @@ def test_before_its_first_audio_a_job_waits_for_another_node_and_afterwards_it_f
         assert code == 2 and "lets this machine in" in stderr and "token" in stderr, stderr
 
 
+def test_audio_that_is_not_what_the_job_names_is_refused_by_the_actor(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np; from sa3_daw.engine.ray_actor import RayActor; from tests.ray_fake_engine import fake; "
+        "RayActor(fake)._store('0' * 64, np.zeros((2, 10), np.float32))"
+    )
+    env = environment(tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "InvalidField: source.audio is '000" in done.stderr
+
+
 class KnownEngine(RemoteEngine):
     """An engine of which only what is in its memory matters."""
 

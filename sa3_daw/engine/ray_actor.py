@@ -6,6 +6,7 @@ It checks each job against this machine's models itself, so that whoever sends j
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_daw.adapter_files import list_adapters
-from sa3_daw.blobs import audio_path
+from sa3_daw.blobs import BYTES_PER_FRAME, audio_path
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.daemon.admission import accepted, admit
 from sa3_daw.daemon.reports import hello_reply
+from sa3_daw.engine.compile_cache import keep_what_is_compiled
 from sa3_daw.engine.main import Engine, error_of_job, rest_between_regions
 from sa3_daw.errors import invalid
 from sa3_daw.generation.events import Event
@@ -35,6 +37,7 @@ MakeEngine = Callable[[DaemonConfig], Engine]
 def residents(config: DaemonConfig) -> Engine:
     """Return the engine that runs jobs with this machine's models, the configured one loaded."""
     rest_between_regions()
+    keep_what_is_compiled(config)
     # Here and not above: torch takes seconds, and engines that need none share this module.
     from sa3_daw.engine.residency import Residents
 
@@ -44,13 +47,17 @@ def residents(config: DaemonConfig) -> Engine:
 
 
 class RayActor:
-    """Runs one job at a time. Only the source of the running job lies on this machine's disk."""
+    """Runs one job at a time. Of its audio nothing stays on this machine's disk; what was compiled for it does."""
 
     def __init__(self, make_engine: MakeEngine) -> None:
         self._config = load_config()
         set_up_logging(self._config.log_level)
-        self._sources = TemporaryDirectory(prefix="sa3-daw-sources-")
-        self._engine = make_engine(replace(self._config, data_dir=Path(self._sources.name)))
+        self._temporary = TemporaryDirectory(prefix="sa3-daw-engine-")
+        self._folder = Path(self._temporary.name)
+        cache = self._config.data_dir / "cache"
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self._folder / "cache").symlink_to(cache)
+        self._engine = make_engine(replace(self._config, data_dir=self._folder))
 
     def hello(self) -> tuple[HelloReply, Residency]:
         """Tell this machine's models and limits, and which models are in memory."""
@@ -70,12 +77,9 @@ class RayActor:
         """Run a job; ``source`` is the audio [2, n] that it names by its hash. Raises Sa3Error."""
         from ray import get_runtime_context
 
-        path: Path | None = None
         try:
-            if job.source is not None and source is not None:
-                path = self._store(job.source.audio, source)
+            num_source_samples = self._store(job.source.audio, source) if job.source and source is not None else 0
             adapters = [entry.name for entry in list_adapters(self._config.adapters_dir)] if job.adapters else []
-            num_source_samples = source.shape[1] if path is not None and source is not None else 0
             admitted = admit(job, self._config, lambda _: num_source_samples, adapters)
             yield accepted(admitted, self._config, 0, None)
             with closing(self._engine.run(admitted)) as events:  # type: ignore[type-var]
@@ -87,15 +91,15 @@ class RayActor:
         except Exception as error:
             raise error_of_job(job, error) from None
         finally:
-            if path is not None:
-                path.unlink()
+            for name in ("audio", "latents"):
+                shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def _store(self, audio: str, samples_CS: NDArray[np.float32]) -> Path:
-        """Put the audio where the engine looks for it. Raises InvalidField when it is not what the job names."""
+    def _store(self, audio: str, samples_CS: NDArray[np.float32]) -> int:
+        """Put the audio where the engine looks for it; return its length. Raises InvalidField when it is another."""
         content = np.ascontiguousarray(samples_CS, dtype="<f4").tobytes()
         if hashlib.sha256(content).hexdigest() != audio:
             raise invalid("source.audio", audio, "the hash of the audio that was sent with the job")
-        path = audio_path(Path(self._sources.name), audio)
+        path = audio_path(self._folder, audio)
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(content)
-        return path
+        return len(content) // BYTES_PER_FRAME
