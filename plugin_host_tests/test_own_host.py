@@ -48,13 +48,12 @@ def connected(host: OwnHost, daemon: RunningDaemon) -> None:
     host.ask(op="sleep", ms=1000)
 
 
-@pytest.mark.parametrize("block", [1, 64, 65, 512, 8193])
-@pytest.mark.parametrize("rate", [44100, 192000])
-def test_input_passes_bit_identically_and_without_latency(lonely: OwnHost, block: int, rate: int) -> None:
-    lonely.ask(op="prepare", rate=rate, block=block)
-    lonely.ask(op="position", playing=True, ppq=0, bpm=120)
-    measured, _ = lonely.run(samples=20000, block=block, input="noise")
-    assert measured["identical"]
+@pytest.mark.parametrize("rate", [44100, 48000, 88200, 96000, 192000])
+def test_input_passes_bit_identically_and_without_latency_in_blocks_of_any_size(lonely: OwnHost, rate: int) -> None:
+    for block in (1, 64, 65, 512, 8193, "any"):
+        lonely.ask(op="prepare", rate=rate, block=8193)
+        lonely.ask(op="position", playing=True, ppq=0, bpm=120)
+        assert lonely.run(samples=20000, block=block, input="noise")[0]["identical"], block
 
 
 @pytest.mark.parametrize(
@@ -139,12 +138,80 @@ def test_playback_is_the_take_at_the_host_position_whatever_the_blocks(
     host.ask(op="sleep", ms=200)
     with daemon.client() as client:
         expected = client.get_audio(state["takes"][-1]["audio"])
-    for block in (64, 513, 8193):
-        host.ask(op="prepare", rate=RATE, block=block)
+    for block in (1, 64, 513, 8193, "any"):
+        host.ask(op="prepare", rate=RATE, block=8193)
         host.ask(op="position", playing=True, ppq=8.0, bpm=127.5)
         _, heard = host.run(samples=length, block=block)
         fade = RATE // 20
         assert np.abs(heard[:, fade : length - fade] - expected[:, fade : length - fade]).max() < 1e-4, block
+
+
+def test_a_take_sounds_the_same_after_the_host_has_changed_its_rate(open_host: OpenHost, daemon: RunningDaemon) -> None:
+    host = open_host(daemon.runtime_dir)
+    length = a_bar_long_cycle(host)
+    connected(host, daemon)
+    with_recipe(host)
+    state = host.generate()
+    host.ask(op="parameter", name="Equal loudness", value=0)
+    with daemon.client() as client:
+        expected = client.get_audio(state["takes"][-1]["audio"])
+    host.ask(op="prepare", rate=2 * RATE, block=512)
+    host.ask(op="position", playing=True, ppq=8.0, bpm=127.5)
+    host.ask(op="sleep", ms=200)
+    _, heard = host.run(samples=2 * length)
+    inside = slice(RATE // 20, length - RATE // 20)
+    assert np.abs(heard[:, ::2][:, inside] - expected[:, inside]).max() < 2e-3
+    host.ask(op="position", playing=False, ppq=8.0, bpm=127.5)
+    host.run(samples=4096)
+    assert host.generate()["takes"][-1]["sample_rate"] == 2 * RATE  # what is made from now on comes at the new rate
+
+
+def test_a_tempo_change_that_was_played_through_makes_the_length_and_places_the_take(
+    open_host: OpenHost, daemon: RunningDaemon
+) -> None:
+    host = open_host(daemon.runtime_dir)
+    changing = {"bpm": 120, "cycle": [8.0, 12.0], "tempo_changes": [[0, 120], [10, 90]]}
+    host.ask(op="prepare", rate=RATE, block=512)
+    host.ask(op="position", playing=True, ppq=8.0, **changing)
+    host.run(samples=4 * RATE)
+    host.ask(op="position", playing=False, ppq=8.0, **changing)
+    host.run(samples=4096)
+    host.ask(op="sleep", ms=100)
+    connected(host, daemon)
+    with_recipe(host)
+    host.ask(op="parameter", name="Equal loudness", value=0)
+    take = host.generate()["takes"][-1]
+    points = [(point["position_ppq"], point["bpm"]) for point in take["job"]["tempo_map"]]
+    assert points == [(0.0, 120.0), (10.0, 90.0)]
+    assert take["num_samples"] == RATE + RATE * 4 // 3
+    with daemon.client() as client:
+        expected = client.get_audio(take["audio"])
+    host.ask(op="position", playing=True, ppq=11.0, bpm=90, tempo_changes=changing["tempo_changes"])
+    host.ask(op="sleep", ms=100)
+    _, heard = host.run(samples=RATE // 2)
+    start = RATE + RATE * 2 // 3  # two quarters at 120, one at 90
+    inside = slice(RATE // 20, RATE // 2)
+    assert np.abs(heard[:, inside] - expected[:, start : start + RATE // 2][:, inside]).max() < 1e-4
+
+
+def test_generate_and_listen_raised_together_sound_in_the_same_offline_pass(
+    open_host: OpenHost, daemon: RunningDaemon
+) -> None:
+    host = open_host(daemon.runtime_dir)
+    connected(host, daemon)
+    with_recipe(host, range_mode=1, num_bars=1.0, seed=41)
+    for name in ("Generate", "Listen"):
+        host.ask(op="parameter", name=name, value=1)
+    host.ask(op="sleep", ms=200)  # time in which a generation begun too early would plan at another rate
+    host.ask(op="prepare", rate=96000, block=512, offline=True)
+    _, heard = host.run(samples=2 * 96000)
+    host.until("take", lambda: bool(host.takes()))
+    take = host.takes()[-1]
+    assert (take["num_samples"], take["sample_rate"]) == (2 * 96000, 96000)
+    with daemon.client() as client:
+        made = client.get_audio(take["audio"])
+    audible = np.abs(made).max(axis=0) > 0.02 * np.abs(made).max()
+    assert (np.abs(heard[:, audible]).max(axis=0) > 0).all()
 
 
 def test_an_offline_bounce_started_with_the_generation_holds_the_whole_take(
@@ -196,8 +263,10 @@ def test_a_loaded_state_finds_its_take_again_and_plays_it(open_host: OpenHost, d
     assert player.run(samples=length)[0]["peak"] > 1e-3
 
 
-def test_the_audio_callback_stays_calm_while_generating(open_host: OpenHost, daemon: RunningDaemon) -> None:
-    """Wall time on a busy machine: the half is held to 5 % of a block, the 99.9 % is told."""
+def test_the_audio_callback_stays_calm_while_generating_and_streaming(
+    open_host: OpenHost, daemon: RunningDaemon
+) -> None:
+    """In the thread's own processor time on a busy machine: 99 % is held to 5 % of a block, 99.9 % is told."""
     host = open_host(daemon.runtime_dir)
     a_bar_long_cycle(host)
     connected(host, daemon)
@@ -206,5 +275,5 @@ def test_the_audio_callback_stays_calm_while_generating(open_host: OpenHost, dae
     host.ask(op="position", playing=True, ppq=8.0, bpm=127.5, cycle=[8.0, 12.0])
     host.ask(op="parameter", name="Generate", value=1)
     measured, _ = host.run(samples=RATE * 4, block=64, input="noise", realtime=True)
-    print({name: measured[name] for name in ("p50_us", "p999_us", "max_us")})
-    assert measured["p50_us"] < 0.05 * 64 / RATE * 1e6
+    print({name: measured[name] for name in measured if name.endswith("_us")})
+    assert measured["processor_p99_us"] < 0.05 * 64 / RATE * 1e6

@@ -205,7 +205,7 @@ def test_a_recording_is_repainted_outside_its_marks_to_the_bit(window: WindowHos
     window.click("record")
     window.run(samples=2 * RATE, input=str(file))
     window.click("record")
-    window.until("recording", lambda: "2.000 s" in window.parts()["plan"]["text"])
+    window.until("recording", lambda: window.parts()["takes"]["rows"] == 1)
     window.drag_over("waveform", 0.5, 0.75)
     window.make("repaint")
     take = window.chosen()
@@ -223,3 +223,31 @@ def test_a_capture_begins_when_the_host_plays_and_knows_its_place(window: Window
     window.until("captured", lambda: "Bar 3 to 3.5 " in window.parts()["plan"]["text"])
     taken = window.make("restyle")
     assert (taken["num_samples"], taken["start_ppq"]) == (RATE, 8.0)
+
+
+def test_everything_is_reached_and_moved_with_the_keyboard(window: WindowHost) -> None:
+    window.make("generate")
+    window.click("prompt")
+    reached: list[str] = []
+    while "prompt" not in reached and len(reached) < 100:  # the numbers beside the sliders take the keyboard too
+        window.keys("tab")
+        reached.append(window.ask(op="parts")["focus"])
+    shown = {name for name, part in window.parts().items() if part["enabled"]}
+    assert shown - set(reached) == {"status", "plan"}  # which only tell
+    window.click("seconds", at=(0.01, 0.5))
+    before = window.parts()["seconds"]["value"]
+    window.keys("cursor right", "cursor right")
+    assert window.parts()["seconds"]["value"] > before
+    window.click("is_on", at=(12, 14))
+    assert not window.parts()["is_on"]["on"]
+    window.keys("return")
+    window.until("on", lambda: window.parts()["is_on"]["on"])
+
+
+def test_a_tempo_change_that_was_not_played_through_is_told(window: WindowHost) -> None:
+    changes = {"bpm": 120, "tempo_changes": [[0, 120], [10, 90]]}
+    window.ask(op="position", playing=True, ppq=9.5, **changes)
+    window.run(samples=RATE)
+    window.ask(op="position", playing=False, ppq=8.0, **changes)
+    window.run(samples=4096)
+    window.until("warning", lambda: "The tempo changes here" in window.parts()["plan"]["text"])

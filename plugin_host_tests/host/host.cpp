@@ -21,6 +21,8 @@ using Clock = std::chrono::steady_clock;
 using juce::var;
 using Channels = std::vector<float>[2];
 
+constexpr int kLargestVariedBlock = 8192;
+
 int count_entries(const char* folder) {
     return juce::File(folder).getNumberOfChildFiles(juce::File::findFilesAndDirectories);
 }
@@ -82,6 +84,7 @@ void report(const Channels& in, const Channels& out, std::vector<double>& wall_u
     answer.setProperty("p999_us", quantile(wall_us, 0.999));
     answer.setProperty("max_us", wall_us.back());
     answer.setProperty("processor_p50_us", quantile(processor_us, 0.5));
+    answer.setProperty("processor_p99_us", quantile(processor_us, 0.99));
     answer.setProperty("processor_p999_us", quantile(processor_us, 0.999));
 }
 
@@ -179,6 +182,8 @@ void Host::prepare(const var& command) {
 
 void Host::run(const var& command, juce::DynamicObject& answer) {
     const int total = command.getProperty("samples", 48000), block = command.getProperty("block", block_);
+    const bool is_varied = command["block"].toString() == "any";
+    std::minstd_rand sizes(2);
     const bool is_realtime = command.getProperty("realtime", false);
     Channels in, out;
     for (auto& channel : in) channel.resize(static_cast<size_t>(total));
@@ -187,8 +192,8 @@ void Host::run(const var& command, juce::DynamicObject& answer) {
     std::vector<double> wall_us, processor_us;
     juce::MidiBuffer midi;
     const auto started = Clock::now();
-    for (int at = 0; at < total; at += block) {
-        const int count = std::min(block, total - at);
+    for (int at = 0, count = 0; at < total; at += count) {
+        count = std::min(is_varied ? static_cast<int>(1 + sizes() % kLargestVariedBlock) : block, total - at);
         float* channels[2] = {out[0].data() + at, out[1].data() + at};
         juce::AudioBuffer<float> buffer(channels, 2, count);
         const auto before = Clock::now();

@@ -5,7 +5,7 @@
 //   {"op":"load","path":P}                      {"op":"prepare","rate":48000,"block":512,"offline":false}
 //   {"op":"position","playing":true,"ppq":0,"bpm":120,"numerator":4,"denominator":4,"cycle":[0,16],"frozen":false,
 //    "tempo_changes":[[8,140]]}
-//   {"op":"run","samples":N,"block":512,"input":"noise|silence|FILE","out":FILE,"realtime":false}
+//   {"op":"run","samples":N,"block":512|"any","input":"noise|silence|FILE","out":FILE,"realtime":false}
 //   {"op":"parameter","name":N,"value":V}       {"op":"parameters"}  {"op":"get_state","file":F}  {"op":"set_state","file":F}
 //   {"op":"reload","times":N}                   {"op":"editor","scale":1.0}  {"op":"close_editor"}  {"op":"sleep","ms":N}
 #pragma once
