@@ -96,7 +96,7 @@ def nano() -> NanoRecipe:
         dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(120),
         guidance=GuidanceRecipe(),
-        guidance_loop=minutes(20),
+        guidance_loop=minutes(9),
         warm_up=WarmUpRecipe(guidance_scale=3.0),
         warm_up_loop=minutes(20),
         post=PostRecipe(),
@@ -140,16 +140,16 @@ def minutes(count: float) -> LoopRecipe:
 
 
 class Sampled(Enum):
-    """Steps and guidance by default: with guidance, with its guidance learned, or by ping-pong."""
+    """Objective, steps and guidance by default: with guidance, with its guidance learned, or by ping-pong."""
 
-    GUIDED = (12, 3.0)
-    UNGUIDED = (12, 1.0)
-    DISTILLED = (8, 1.0)
+    GUIDED = ("rectified_flow", 12, 3.0)
+    UNGUIDED = ("rectified_flow", 8, 1.0)
+    DISTILLED = ("rf_denoiser", 8, 1.0)
 
 
 def nano_config(size: NanoSize, sampled: Sampled = Sampled.GUIDED) -> dict[str, Any]:
     """Return nano's ``model_config.json`` in the published format; ``sa3_daw`` holds our own defaults."""
-    steps, scale = sampled.value
+    objective, steps, scale = sampled.value
     stage = {
         "channels": 192,
         "c_mults": [1],
@@ -220,7 +220,7 @@ def nano_config(size: NanoSize, sampled: Sampled = Sampled.GUIDED) -> dict[str, 
             },
             "diffusion": {
                 "type": "dit",
-                "diffusion_objective": "rf_denoiser" if sampled is Sampled.DISTILLED else "rectified_flow",
+                "diffusion_objective": objective,
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input", "beat_grid"],
