@@ -585,6 +585,7 @@ void Session::restore(const SavedSession& saved) {
         attach(running);
     else if (running)
         client_.cancel(running);
+    transport_ = latch_.read();
     if (!transport_.has_block) {
         latch_.restore(saved.transport);
         transport_ = latch_.read();
