@@ -105,6 +105,8 @@ def regions(*pairs: tuple[int, int]) -> list[dict[str, int]]:
     [
         ("apg_scale", {"apg_scale": 1.5}), ("sampler", {"sampler": "magic"}),
         ("headroom_seconds", {"headroom_seconds": 61}),
+        ("negative_prompt", {"negative_prompt": "hats"}),
+        ("negative_prompt", {"negative_prompt": "hats", "guidance_scale": 1.0}),
         ("noise_level", {"noise_level": 0.0}), ("noise_level", {"noise_level": 0.5}),
         ("warp", {"loop": True, "warp": True}), ("num_samples", {"loop": True, "num_samples": 24_000 - 1}),
         ("warp", {"source": {"audio": SOURCE}, "num_samples": 24000, "warp": True}),
