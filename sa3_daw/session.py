@@ -181,12 +181,14 @@ class Session:
         seed: int | None = None,
         steps: int = 0,
         negative_prompt: str = "",
+        guidance_scale: float = 0.0,
     ) -> Clip:
-        """Make a clip at a place on the timeline; exactly one length."""
+        """Make a clip at a place on the timeline; exactly one length. A negative prompt needs guidance above 1."""
         start_sample = self.place(at)
         num_samples = self.length_samples(start_sample, bars, seconds, samples)
         job = replace(self.job(prompt, num_samples, seed), start_sample=start_sample)
-        return self.run(replace(job, steps=steps, negative_prompt=negative_prompt))[0]
+        guided = replace(job, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
+        return self.run(replace(guided, steps=steps))[0]
 
     def inpaint(
         self, clip: Clip, regions: Sequence[RegionLike], prompt: str | None = None, seed: int | None = None
