@@ -11,7 +11,9 @@ from sa3_daw.cli.words import Parser, number, whole_number
 def add_prompt(command: Parser, *, required: bool) -> None:
     kept = "" if required else " (the recipe's, if the file holds one)"
     command.add_argument("--prompt", required=required, help=f"what to play, in words{kept}")
-    command.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep away from; needs guidance above 1")
+    command.add_argument(
+        "--negative-prompt", default="", metavar="TEXT", help="what to keep away from; needs guidance above 1"
+    )
 
 
 def add_input(command: Parser) -> None:
