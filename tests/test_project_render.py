@@ -95,7 +95,7 @@ def test_stems_sum_to_the_mix_before_the_master_in_exact_lengths(projects: Proje
     assert stems[2][:, 2 * BAR :].any(), "the echo rings on into the tail"
     assert not stems[0][:, BAR:].any(), "no clip, no sound"
     page = (projects.folder / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<audio") == 5 and (projects.folder / "out" / "pictures" / "stems-bass.wav.png").is_file()
+    assert page.count("<audio") == 5 and (projects.folder / "out" / "pictures" / "stems" / "bass.wav.png").is_file()
 
 
 def test_only_what_changed_is_made_again_and_the_bytes_are_those_of_a_fresh_run(

@@ -35,12 +35,16 @@ def render_chain(
     """Return audio after a chain, as long as before. Raises Problem at the line of the effect that failed."""
     paths = {what: store.scratch(key, what) for what in ("request", "input", "output", "status", "log")}
     try:
+        for path in paths.values():  # What a run left that was killed.
+            path.unlink(missing_ok=True)
         write_planar(paths["input"], samples_CS)
         request: dict[str, object] = {what: str(path) for what, path in paths.items()}
         request |= {"rate": rate, "limit_seconds": limit_seconds}
         content = request | {"effects": [asdict(effect) for effect in effects]}
         paths["request"].write_text(json.dumps(content), encoding="utf-8")
         outcome = run_child(paths["request"], paths["log"], limit_seconds)
+        if not outcome and not paths["output"].is_file():
+            outcome = "ended its process before it was done"
         if outcome:
             raise named(effects, paths, outcome)
         return np.fromfile(paths["output"], dtype="<f4").reshape(2, -1)

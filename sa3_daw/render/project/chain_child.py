@@ -60,14 +60,16 @@ def through(effect: Effect, samples_CS: Audio, rate: int) -> Audio:
     step = AUTOMATION_BLOCK_SAMPLES if moves else max(1, num_samples)
     pieces: list[Audio] = []
     num_out = 0
-    for start in range(0, num_samples + MAX_LATENCY_SECONDS * rate, step):
+    rest = min(step, rate)
+    after = -(-num_samples // step) * step
+    for start in (*range(0, num_samples, step), *range(after, num_samples + MAX_LATENCY_SECONDS * rate, rest)):
         if num_out >= num_samples:
             break
         for move in moves:
             setattr(board, move["parameter"], value_at(move["points"], start))
         block = samples_CS[:, start : start + step]
-        if block.shape[1] < min(step, rate):  # The end, and silence after it for what an effect still holds back.
-            block = np.pad(block, ((0, 0), (0, min(step, rate) - block.shape[1])))
+        if block.shape[1] < rest:  # The end, and silence after it for what an effect still holds back.
+            block = np.pad(block, ((0, 0), (0, rest - block.shape[1])))
         out = board.process(block, rate, reset=False)
         pieces.append(out)
         num_out += out.shape[1]

@@ -39,8 +39,11 @@ def job_digest(job: Job, config: DaemonConfig) -> list[Any]:
     find_adapter raise.
     """
     model = find_model(job.model, config).directory
-    files = [*sorted(model.glob("*.safetensors")), model / CONFIG_NAME]
-    files += [find_adapter(use.name, config.adapters_dir).tensors_path for use in job.adapters]
+    # A text encoder lies in a sub-folder.
+    files = [*sorted(model.rglob("*.safetensors")), model / CONFIG_NAME]
+    for use in job.adapters:
+        path = find_adapter(use.name, config.adapters_dir).path
+        files += sorted(path.iterdir()) if path.is_dir() else [path]
     return [config.device, config.precision, config.compile, *file_facts(files)]
 
 

@@ -17,6 +17,7 @@ class FileWork:
     """Audio read from a file, doubled when it is mono, resampled when its rate is another."""
 
     path: Path
+    digest: str
     rate: int
     num_samples: int
 

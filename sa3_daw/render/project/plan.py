@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sa3_daw.config import DaemonConfig
 from sa3_daw.errors import Sa3Error
@@ -19,12 +19,14 @@ from sa3_daw.render.project.effects import IMPULSE
 from sa3_daw.render.project.nodes import Feed, Node, OutputWork, Placement, Plan, StripWork, in_order
 from sa3_daw.render.project.plan_clips import ClipPlanner, id_of
 from sa3_daw.render.project.problem import Problem
-from sa3_daw.render.project.read import MASTER
+from sa3_daw.render.project.read import MASTER, taken
 from sa3_daw.render.project.table import Grid
 from sa3_daw.render.project.values import Clip, Effect, Output, Project, Strip
 
 MAX_SECONDS = 4 * 3600
 """Strips are summed in memory; this long, each takes 5.5 GB at 48 kHz."""
+LENGTH = "length of the project"
+"""What every output needs beside its strips, when there is none."""
 
 
 def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
@@ -39,14 +41,19 @@ def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
     nodes = {planned.node.id: planned.node for planned in clips.planned.values()}
     problems = [*project.problems, *(clip for clip in project.material if isinstance(clip, Problem))]
     if not length:
-        problems.append(Problem(1, "the project has no length: no clip on a track, and no length"))
+        nodes[LENGTH] = Node(
+            LENGTH, 1, problem=Problem(1, "the project has no length: no clip on a track, and no length")
+        )
     strips = StripPlanner(project, clips, folder, length, total)
     nodes |= {node.id: node for node in strips.nodes()}
+    files: dict[str, int] = {}
     for output in project.outputs:
         try:
-            nodes |= {node.id: node for node in output_nodes(output, strips, nodes, total)}
+            found = output_nodes(output, strips, nodes, files)
         except Problem as problem:
             problems.append(problem)
+        else:
+            nodes |= {node.id: node if length else replace(node, needs=(LENGTH, *node.needs)) for node in found}
     return Plan(project.rate, total, nodes, tuple(problems))
 
 
@@ -90,11 +97,12 @@ class StripPlanner:
 
     def __init__(self, project: Project, clips: ClipPlanner, folder: Path, length: int, total: int) -> None:
         self.by_name = {strip.name: strip for strip in (*project.strips, project.master)}
+        self.tempo = project.tempo
+        self.total = total
         self._project = project
         self._clips = clips
         self._folder = folder
         self._length = length
-        self._total = total
         self._buses = {strip.name for strip in project.strips if strip.is_bus}
 
     def fader(self, strip: Strip, gain_db: float = 0.0) -> Feed:
@@ -162,8 +170,8 @@ class StripPlanner:
         ]
         fed = [[keys[feed.strip], feed.left, feed.right] for feed in feeds]
         chain = [version("pedalboard"), digests, self._project.rate] if digests else []
-        key = key_of("strip", [self._total, parts, fed, chain])
-        return Node(strip_id(strip.name), strip.line, self._total, needs, work, key)
+        key = key_of("strip", [self.total, parts, fed, chain])
+        return Node(strip_id(strip.name), strip.line, self.total, needs, work, key)
 
     def _placements(self, strip: Strip, clips: Sequence[Clip]) -> tuple[Placement, ...]:
         """Return where the clips lie. Raises Problem on the first that overlaps or runs out of the project."""
@@ -213,8 +221,8 @@ def strip_id(name: str) -> str:
     return f"strip {name}"
 
 
-def output_nodes(output: Output, strips: StripPlanner, nodes: dict[str, Node], total: int) -> list[Node]:
-    """Return a node for each file of an output. Raises Problem."""
+def output_nodes(output: Output, strips: StripPlanner, nodes: dict[str, Node], files: dict[str, int]) -> list[Node]:
+    """Return a node for each file of an output; ``files`` are those before it, with lines. Raises Problem."""
     master = strips.by_name[MASTER]
     sources: list[tuple[str, tuple[Feed, ...]]]
     if output.of == "mix":
@@ -228,13 +236,22 @@ def output_nodes(output: Output, strips: StripPlanner, nodes: dict[str, Node], t
     else:
         names = ", ".join(name for name in strips.by_name if name != MASTER)
         raise Problem(output.line, f"there is no {output.of!r}; allowed: mix, premaster, stems, {names}")
-    return [output_node(output, name, feeds, nodes, total) for name, feeds in sources]
+    found = []
+    for name, feeds in sources:
+        node = output_node(output, name, feeds, strips, nodes)
+        if problem := taken(files, node.id.removeprefix("output "), output.line):
+            raise problem
+        found.append(node)
+    return found
 
 
-def output_node(output: Output, name: str, feeds: tuple[Feed, ...], nodes: dict[str, Node], total: int) -> Node:
-    path = output.file.replace("{name}", name)
+def output_node(
+    output: Output, name: str, feeds: tuple[Feed, ...], strips: StripPlanner, nodes: dict[str, Node]
+) -> Node:
+    path = str(PurePosixPath(output.file.replace("{name}", name)))
     needs = tuple(feed.strip for feed in feeds)
     said = asdict(replace(output, line=0, file=Path(output.file).suffix.lower()))
     heard = [[nodes[feed.strip].key, feed.left, feed.right] for feed in feeds]
-    key = key_of("output", [said, heard, total])
-    return Node(f"output {path}", output.line, total, needs, OutputWork(feeds, output, path, name), key)
+    bars = [asdict(point) for point in strips.tempo.points]  # Its picture shows them.
+    key = key_of("output", [said, heard, strips.total, bars])
+    return Node(f"output {path}", output.line, strips.total, needs, OutputWork(feeds, output, path, name), key)

@@ -86,7 +86,7 @@ class ClipPlanner:
         if not 1 <= info.channels <= 2 or not info.frames:
             raise Problem(clip.line, f"file {clip.file!r} has {info.channels} channels and {info.frames} samples")
         num_samples = round_half_up(Fraction(info.frames * rate, info.samplerate))
-        work = FileWork(path, rate, num_samples)
+        work = FileWork(path, digest, rate, num_samples)
         node = Node(id_of(clip), clip.line, num_samples, (), work, key_of("file", [digest, rate]))
         return Planned(node, clip.start_sample, "")
 

@@ -24,7 +24,7 @@ from sa3_daw.render.project.lines import lines_of, load_toml
 from sa3_daw.render.project.problem import Problem
 from sa3_daw.render.project.read_output import UNFIT_FOR_NAMES, read_output
 from sa3_daw.render.project.table import Grid, Table
-from sa3_daw.render.project.values import Clip, Making, Output, Project, Send, Strip
+from sa3_daw.render.project.values import Clip, Making, Project, Send, Strip
 
 MASTER = "master"
 RESERVED_NAMES = ("master", "mix", "premaster", "stems")
@@ -80,7 +80,7 @@ def read_project(text: str) -> Project:
             [replace(strip, clips=tuple(once(names, c) for c in strip.clips)) for strip in strips]
         ),
         master=read_master(root.table("master"), grid),
-        outputs=without_repetition(problems, outputs),
+        outputs=tuple(output for output in outputs if output),
         problems=tuple(problems),
     )
 
@@ -98,18 +98,6 @@ def only_first_of_a_name(strips: list[Strip]) -> tuple[Strip, ...]:
     for strip in strips:
         problem = taken(names, strip.name, strip.line)
         kept.append(replace(strip, name=f"{strip.name} of line {strip.line}", problem=problem) if problem else strip)
-    return tuple(kept)
-
-
-def without_repetition(problems: list[Problem], outputs: list[Output | None]) -> tuple[Output, ...]:
-    names: dict[str, int] = {}
-    kept = []
-    for output in outputs:
-        problem = output and taken(names, output.file, output.line)
-        if problem:
-            problems.append(problem)
-        elif output:
-            kept.append(output)
     return tuple(kept)
 
 

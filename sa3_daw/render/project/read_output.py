@@ -12,6 +12,8 @@ from sa3_daw.render.project.values import Output
 UNFIT_FOR_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|{}]')
 DEPTHS = {".wav": (16, 24, 32), ".flac": (16, 24), ".aiff": (16, 24, 32), ".aif": (16, 24, 32)}
 """Bits of whole numbers by a file's ending; WAV can be 32-bit float as well."""
+MAX_NAME_BYTES = 140
+"""Of a file or folder, so that 255 are not reached with {name} filled in and the ending of a picture."""
 
 
 def read_output(table: Table, project_rate: int) -> Output:
@@ -21,8 +23,10 @@ def read_output(table: Table, project_rate: int) -> Output:
     path = PurePosixPath(file)
     suffix = path.suffix.lower()
     unfit = UNFIT_FOR_NAMES.search(file.replace("/", "").replace("{name}", ""))
-    if suffix not in DEPTHS or path.is_absolute() or ".." in path.parts or unfit:
-        raise table.wrong("file", "a file inside the output folder, ending in .wav, .flac, .aiff or .aif")
+    is_long = any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts)
+    if suffix not in DEPTHS or path.is_absolute() or ".." in path.parts or unfit or is_long:
+        ending = f"ending in .wav, .flac, .aiff or .aif, no name longer than {MAX_NAME_BYTES} bytes"
+        raise table.wrong("file", f"a file inside the output folder, {ending}")
     if (of == "stems") != ("{name}" in file):
         raise table.wrong("file", "a name with {name} in it for stems, and only for stems")
     rate = table.whole("rate", project_rate, 8000, 384_000)

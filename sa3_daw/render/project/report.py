@@ -14,9 +14,12 @@ from sa3_daw.render.project.run import Entry, Manifest, picture_of
 
 def write_report(folder: Path, title: str, plan: Plan, manifest: Manifest, problems: Sequence[Problem]) -> Path:
     """Write the page beside the files it points to; return its path."""
-    works = [node.work for node in plan.nodes.values() if isinstance(node.work, OutputWork)]
     wrong = "".join(failed(f"line {each.line}: {each.message}") for each in problems)
-    articles = "".join(article(work.path, manifest.entries.get(work.path)) for work in works)
+    articles = "".join(
+        article(node.work.path, manifest.entry(node.work.path, node.key))
+        for node in plan.nodes.values()
+        if isinstance(node.work, OutputWork)
+    )
     return write_page(folder, title, f"<p>{plan.num_samples} samples at {plan.rate} Hz</p>{wrong}{articles}")
 
 

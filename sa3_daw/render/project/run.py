@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_daw.audio.files import read_wav, stereo
-from sa3_daw.errors import DaemonUnreachable, Sa3Error
+from sa3_daw.errors import DaemonUnreachable, Sa3Error, invalid
 from sa3_daw.job import Source
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.render.picture import draw_picture
@@ -42,7 +42,7 @@ def is_free_job(node: Node) -> bool:
 
 def picture_of(path: str) -> str:
     """Return where the picture of a written file lies."""
-    return f"{PICTURES}/{path.replace('/', '-')}.png"
+    return f"{PICTURES}/{path}.png"
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,16 @@ class Manifest:
         except (OSError, ValueError, KeyError, TypeError):
             self.entries = {}  # None yet, or not ours: every file is then written anew.
 
-    def holds(self, path: str, key: str) -> bool:
-        """Tell whether a file is there, made of this very key, and unharmed."""
+    def entry(self, path: str, key: str) -> Entry | None:
+        """Return what is said of a file, unless it was made of something else."""
         entry = self.entries.get(path)
-        file = self._folder / path
-        return bool(entry and entry["key"] == key and file.is_file() and file_digest(file) == entry["sha256"])
+        return entry if entry and entry["key"] == key else None
+
+    def holds(self, path: str, key: str) -> bool:
+        """Tell whether a file is there, made of this very key, and unharmed, and its picture too."""
+        entry, file = self.entry(path, key), self._folder / path
+        is_there = file.is_file() and (self._folder / picture_of(path)).is_file()
+        return bool(entry and is_there and file_digest(file) == entry["sha256"])
 
     def add(self, path: str, key: str, measured: Measured, rate: int) -> None:
         facts = asdict(measured) | {"key": key, "sha256": file_digest(self._folder / path), "sample_rate": rate}
@@ -188,6 +193,8 @@ class Renderer:
     def _read(self, work: FileWork) -> NDArray[np.float32]:
         samples, rate, _, _ = read_wav(work.path)
         made = at_rate(stereo(work.path, samples), rate, work.rate)
+        if file_digest(work.path) != work.digest:
+            raise invalid("file", str(work.path), "what it was when the run began; it has changed since")
         assert made.shape[1] == work.num_samples
         return made
 
@@ -201,8 +208,11 @@ class Renderer:
         while self._waiting and (len(self._running) < self._in_flight or node.id not in self._running):
             ahead = self._waiting.popleft()
             assert isinstance(ahead.work, JobWork)
-            self._running[ahead.id] = self._session.start(ahead.work.job)
-        with self._running.pop(node.id) as running:
+            try:
+                self._running[ahead.id] = self._session.start(ahead.work.job)
+            except Sa3Error:
+                break  # It is handed over again, and fails, in its own turn.
+        with self._running.pop(node.id, None) or self._session.start(job) as running:
             return running.clips()[0].samples
 
     def _strip(self, node: Node, work: StripWork) -> NDArray[np.float32]:
@@ -219,7 +229,7 @@ class Renderer:
         samples = sum_up(node.num_samples, fed)
         measured = write_output(samples, self._plan.rate, self._folder / work.path, work.output)
         picture = self._folder / picture_of(work.path)
-        picture.parent.mkdir(exist_ok=True)
+        picture.parent.mkdir(parents=True, exist_ok=True)
         draw_picture(picture, samples, self._plan.rate, self._tempo, 0, work.path)
         self.manifest.add(work.path, node.key, measured, work.output.rate)
 
