@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -105,7 +106,15 @@ def test_a_failure_stops_the_rest_unless_told_to_keep_going(daemon: RunningDaemo
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("model", "huge"), ("rate", "8000"), ("steps", "100000"), ("bars", "99999")]
+    ("column", "value"),
+    [
+        ("model", "huge"),
+        ("rate", "8000"),
+        ("steps", "100000"),
+        ("bars", "99999"),
+        ("loudness_lufs", "3"),
+        ("negative_prompt", "x" * 100_000),
+    ],
 )
 def test_what_the_daemon_would_refuse_is_refused_before_anything_runs(
     daemon: RunningDaemon, tmp_path: Path, column: str, value: str
@@ -143,7 +152,25 @@ def test_a_bad_table_is_refused_by_line(tmp_path: Path, table: str, line: int) -
         read_items(jobs)
 
 
-@pytest.mark.parametrize("text", ['{"prompt": "a", "seconds": [1]}', "[1]", "{", '{"prompt": "a", "beats": 4}'])
+def test_a_row_of_many_files_is_read_at_once(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text("prompt,seconds,count\na,1,20000\n")
+    started = perf_counter()
+    assert len(read_items(jobs)) == 20_000
+    assert perf_counter() - started < 20, "each name once, not each against all others, which takes minutes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt": "\\ud800", "bars": 1}',
+        '{"prompt": "a", "bars": 1, "name": "\\ud800"}',
+        '{"prompt": "a", "seconds": [1]}',
+        "[1]",
+        "{",
+        '{"prompt": "a", "beats": 4}',
+    ],
+)
 def test_a_bad_json_line_is_refused_by_line(tmp_path: Path, text: str) -> None:
     jobs = tmp_path / "jobs.jsonl"
     jobs.write_text('{"prompt": "a", "bars": "3/4"}\n' + text + "\n")

@@ -78,6 +78,8 @@ def test_a_difference_is_told_by_place_level_and_version() -> None:
     made = stored.copy()
     made[1, 40:] = 0.001
     assert told_difference(made, stored, __version__) == "from sample 40 on, by -60 dBFS at most"
+    made[1, 40:] = -0.0
+    assert told_difference(made, stored, __version__) == "from sample 40 on, by the sign of zeros alone"
     told = told_difference(made[:, :90], stored, "0.0.1")
     assert told == f"90 samples instead of 100; it was made by sa3-daw 0.0.1, this is {__version__}"
 

@@ -15,7 +15,8 @@ from sa3_daw.cli.perform import cancelled_by_daemon
 from sa3_daw.cli.request import checked
 from sa3_daw.cli.words import FAILURE
 from sa3_daw.client import HelloReply, JobCancelled
-from sa3_daw.errors import invalid
+from sa3_daw.daemon.job_checks import check_length, check_plain_fields
+from sa3_daw.errors import InvalidField, Sa3Error, invalid
 from sa3_daw.render.batch import Entry, Policy, run_batch
 from sa3_daw.render.batch_jobs import Item, read_items
 from sa3_daw.render.batch_report import write_report
@@ -51,23 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check_limits(path: Path, hello: HelloReply, items: list[Item]) -> None:
     """Find out, before anything is made, what this daemon would refuse. Raises InvalidField."""
-    limits = hello.limits
     known = sorted(model.name for model in hello.models)
-    rates = ", ".join(map(str, limits.sample_rates))
     for item in items:
-        job, where = item.job, f"{path} line {item.line}:"
-        if job.model not in known:
-            raise invalid(f"{where} model", job.model, ", ".join(known))
-        if job.sample_rate not in limits.sample_rates:
-            raise invalid(f"{where} rate", job.sample_rate, rates)
-        if job.num_samples > limits.max_clip_seconds * job.sample_rate:
-            raise invalid(f"{where} length in samples", job.num_samples, f"at most {limits.max_clip_seconds} seconds")
-        if job.steps > limits.max_steps:
-            raise invalid(f"{where} steps", job.steps, f"0 to {limits.max_steps}")
-        if not 0 <= job.guidance_scale <= limits.max_guidance_scale:
-            raise invalid(f"{where} guidance_scale", job.guidance_scale, f"0 to {limits.max_guidance_scale:g}")
-        if len(job.prompt.encode()) > limits.max_prompt_bytes:
-            raise invalid(f"{where} prompt", job.prompt, f"at most {limits.max_prompt_bytes} bytes")
+        where = f"{path} line {item.line}:"
+        if item.job.model not in known:
+            raise invalid(f"{where} model", item.job.model, ", ".join(known))
+        try:
+            check_plain_fields(item.job)
+            check_length(item.job)
+        except Sa3Error as error:
+            raise InvalidField(f"{where} {error.message}", field=error.field) from error
 
 
 class BatchProgress:

@@ -52,9 +52,9 @@ def read_items(path: Path) -> list[Item]:
         try:
             added = items_of(row, line, len(items) + 1)
             for item in added:
-                other = names.setdefault(item.name.casefold(), line)
-                if other != line or sum(each.name.casefold() == item.name.casefold() for each in added) > 1:
+                if other := names.get(item.name.casefold()):
                     raise invalid("name", item.name, f"a name of its own; line {other} has it too")
+                names[item.name.casefold()] = line
         except Sa3Error as error:
             raise InvalidField(f"{path} line {line}: {error.message}", field=error.field) from error
         items += added
@@ -107,6 +107,9 @@ def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                 raise InvalidField(
                     f"{path} line {number}: {name} is {value!r}; allowed: a text or a number", field=name
                 )
+        # JSON can escape half a character, which no file and no message can hold.
+        if any(isinstance(value, str) and re.search("[\ud800-\udfff]", value) for value in row.values()):
+            raise InvalidField(f"{path} line {number}: a text holds half a surrogate pair; allowed: whole characters")
         yield number, {name: str(value) for name, value in row.items() if value not in (None, "")}
 
 

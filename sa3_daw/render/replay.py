@@ -56,7 +56,7 @@ def read_log(path: Path) -> list[Job]:
             continue
         try:
             logged = msgspec.json.decode(line, type=Logged)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             # The last line may be cut short by the daemon's death.
             if number == len(lines):
                 break
@@ -117,10 +117,10 @@ def told_difference(made_CS: NDArray[np.float32], stored_CS: NDArray[np.float32]
     version = "" if stored_by == __version__ else f"; it was made by sa3-daw {stored_by}, this is {__version__}"
     if made_CS.shape != stored_CS.shape:
         return f"{made_CS.shape[1]} samples instead of {stored_CS.shape[1]}{version}"
-    difference = np.abs(made_CS - stored_CS).max(axis=0)
-    first = int(np.flatnonzero(difference)[0])
-    level_db = 20 * np.log10(float(difference.max()))
-    return f"from sample {first} on, by {level_db:.0f} dBFS at most{version}"
+    first = int(np.flatnonzero((made_CS.view(np.uint32) != stored_CS.view(np.uint32)).any(axis=0))[0])
+    most = float(np.abs(made_CS - stored_CS).max())
+    level = f"{20 * np.log10(most):.0f} dBFS at most" if most else "the sign of zeros alone"
+    return f"from sample {first} on, by {level}{version}"
 
 
 def whole_takes(client: Client, job_ids: set[str]) -> dict[tuple[str, int], TakeInfo]:
