@@ -116,9 +116,11 @@ def test_a_job_that_fails_does_not_stop_the_rest(daemon: RunningDaemon, tmp_path
     assert "job other: failed: failed as asked" in done.stdout and "1 takes bit-identical" in done.stdout
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", '{"event": "accepted", "job": 1}\n{"event": "ended"}\n'])
-def test_what_is_no_request_log_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b'{"event": "accepted", "job": 1}\n{"event": "ended"}\n', b'{"event": "\xff"}\n']
+)
+def test_what_is_no_request_log_is_refused(tmp_path: Path, content: bytes) -> None:
     log = tmp_path / "requests.jsonl"
-    log.write_text(text)
+    log.write_bytes(content)
     with pytest.raises(InvalidField):
         read_log(log)
