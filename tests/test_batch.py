@@ -114,6 +114,7 @@ def test_a_failure_stops_the_rest_unless_told_to_keep_going(daemon: RunningDaemo
         ("bars", "99999"),
         ("loudness_lufs", "3"),
         ("negative_prompt", "x" * 100_000),
+        ("negative_prompt", "noise"),
     ],
 )
 def test_what_the_daemon_would_refuse_is_refused_before_anything_runs(

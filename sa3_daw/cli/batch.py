@@ -15,7 +15,7 @@ from sa3_daw.cli.perform import cancelled_by_daemon
 from sa3_daw.cli.request import checked
 from sa3_daw.cli.words import FAILURE
 from sa3_daw.client import HelloReply, JobCancelled
-from sa3_daw.daemon.job_checks import check_length, check_plain_fields
+from sa3_daw.daemon.job_checks import check_length, check_negative_prompt, check_plain_fields
 from sa3_daw.errors import InvalidField, Sa3Error, invalid
 from sa3_daw.render.batch import Entry, Policy, run_batch
 from sa3_daw.render.batch_jobs import Item, read_items
@@ -52,14 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check_limits(path: Path, hello: HelloReply, items: list[Item]) -> None:
     """Find out, before anything is made, what this daemon would refuse. Raises InvalidField."""
-    known = sorted(model.name for model in hello.models)
+    models = {model.name: model for model in hello.models}
     for item in items:
         where = f"{path} line {item.line}:"
-        if item.job.model not in known:
-            raise invalid(f"{where} model", item.job.model, ", ".join(known))
+        if item.job.model not in models:
+            raise invalid(f"{where} model", item.job.model, ", ".join(sorted(models)))
         try:
             check_plain_fields(item.job)
             check_length(item.job)
+            check_negative_prompt(item.job, models[item.job.model].default_guidance_scale)
         except Sa3Error as error:
             raise InvalidField(f"{where} {error.message}", field=error.field) from error
 

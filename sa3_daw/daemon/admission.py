@@ -68,9 +68,7 @@ def admit(job: Job, config: DaemonConfig, stored_length: StoredLength, adapters:
     spec = find_model(job.model, config).spec
     if job.sampler and job.sampler not in spec.samplers:
         raise invalid("sampler", job.sampler, ", ".join(spec.samplers))
-    if job.negative_prompt and (job.guidance_scale or spec.default_guidance_scale) == 1.0:
-        allowed = f"empty without guidance; with a guidance_scale above 1 ({job.model}'s own is "
-        raise invalid("negative_prompt", job.negative_prompt, f"{allowed}{spec.default_guidance_scale:g}) any text")
+    job_checks.check_negative_prompt(job, spec.default_guidance_scale)
     job_checks.check_length(job)
     job_checks.check_source(job, stored_length)
     check_combination(job)

@@ -69,6 +69,13 @@ def check_plain_fields(job: Job) -> None:
     check_points(job.tempo_map)
 
 
+def check_negative_prompt(job: Job, default_guidance_scale: float) -> None:
+    """Check that a negative prompt is read at all."""
+    if job.negative_prompt and (job.guidance_scale or default_guidance_scale) == 1.0:
+        allowed = f"empty without guidance; with a guidance_scale above 1 ({job.model}'s own is "
+        raise invalid("negative_prompt", job.negative_prompt, f"{allowed}{default_guidance_scale:g}) any text")
+
+
 def check_rolls(job: Job) -> None:
     """Check how many takes are made and how often each is rolled."""
     for field, number in (("num_variations", job.num_variations), ("best_of", job.best_of)):
