@@ -110,10 +110,11 @@ def test_distillation_and_aligned_post_training_end_in_a_model_that_needs_no_gui
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     base = trained / "model"
-    run("distill", "--data", data, "--model", base, "--out", tmp_path / "d", "--steps", "24", "--crop-seconds", "1")
+    run("distill", "--data", data, "--model", base, "--out", tmp_path / "d", "--steps", "20", "--crop-seconds", "0.5",
+        "--batch-size", "4")  # fmt: skip
     assert_falls(tmp_path / "d" / "distill.log", "loss")
     run("post", "--data", data, "--model", base, "--student", tmp_path / "d" / "model", "--out", tmp_path / "p",
-        "--steps", "40", "--crop-seconds", "1", "--align", "1")  # fmt: skip
+        "--steps", "30", "--crop-seconds", "0.5", "--batch-size", "4", "--align", "1")  # fmt: skip
     assert_falls(tmp_path / "p" / "align.log", "loss")
     assert_falls(tmp_path / "p" / "post.log", "discriminator", least=0.0)
     spec = load_model(tmp_path / "p" / "model", "tiny").spec
