@@ -6,13 +6,23 @@ import hashlib
 import os
 import select
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sa3_daw.config import load_config
+from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
+from sa3_daw.daemon.limits import MAX_UPLOADS
+from sa3_daw.daemon.recorder import Recorder
 from sa3_daw.daemon.spool import AudioSpool
+from sa3_daw.daemon.takes import TakeStore
+from sa3_daw.errors import LimitExceeded, RequestError
+from sa3_daw.protocol.messages import Audio, PutAudio, PutAudioReply, Take
+from sa3_daw.take import TakeMade
+from tests.running_daemon import PATIENCE_SECONDS, a_job
 
 
 def test_what_follows_is_done_in_order_in_the_thread_that_settles() -> None:
@@ -56,3 +66,73 @@ def test_audio_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch
     spool.move_to(tmp_path / "named")
     assert flushed == [["a.part"]]
     assert address == hashlib.sha256((tmp_path / "named").read_bytes()).hexdigest()
+
+
+def test_it_ends_however_much_was_done_before_anyone_heard_of_it() -> None:
+    room = BackRoom()
+    heard: list[int | Exception] = []
+    for number in range(2000):  # More than a socket holds of calls.
+        room.do(lambda number=number: number, heard.append)  # type: ignore[misc]
+    ending = threading.Thread(target=room.close, daemon=True)
+    ending.start()
+    ending.join(PATIENCE_SECONDS)
+    assert not ending.is_alive() and heard == list(range(2000))
+
+
+def test_a_job_that_comes_again_leaves_the_take_alone_that_is_still_being_sealed(tmp_path: Path) -> None:
+    room, gate, job = BackRoom(), threading.Event(), a_job(num_samples=4)
+    config = replace(load_config(), data_dir=tmp_path)
+    store = AudioStore(tmp_path, room)
+    takes = TakeStore(config, store, lambda: ())
+    takes.open()
+    room.do(gate.wait, lambda _: None)
+    made: list[Take] = []
+    for planar in (bytes(range(32)), bytes(range(32, 64))):
+        recorder = Recorder(job, store, takes, room)
+        recorder.add(Audio(0, 4, 2, 0), planar)
+        recorder.complete(TakeMade(0, 7, 4, 0.0, 0.0, None, None, None), made.append)
+        recorder.close()
+    gate.set()
+    room.close()
+    takes.close()
+    assert [take.problem for take in made] == ["", ""]
+    for take, planar in zip(made, (bytes(range(32)), bytes(range(32, 64))), strict=True):
+        assert take.audio == hashlib.sha256(planar).hexdigest()
+        assert store.path(take.audio).read_bytes() == planar
+
+
+def test_an_upload_that_cannot_be_sealed_costs_that_upload_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(spool: AudioSpool) -> str:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(AudioSpool, "seal", no_memory)
+    room = BackRoom()
+    store = AudioStore(tmp_path, room)
+    answers: list[PutAudioReply | RequestError] = []
+    store.put(("", b""), PutAudio("0" * 64, 4, 0, 4), (bytes(32),), lambda _: None, answers.append)
+    room.close()
+    assert [str(answer) for answer in answers] == ["nothing can be stored: no memory"]
+    assert store.clients_sending() == set() and list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_uploads_that_are_being_sealed_count_as_uploads(tmp_path: Path) -> None:
+    room, gate = BackRoom(), threading.Event()
+    store = AudioStore(tmp_path, room)
+    answers: list[PutAudioReply | RequestError] = []
+    room.do(gate.wait, lambda _: None)
+
+    def put(value: int) -> None:
+        planar = bytes([value]) * 32
+        request = PutAudio(hashlib.sha256(planar).hexdigest(), 4, 0, 4)
+        store.put(("", b""), request, (planar,), lambda _: None, answers.append)
+
+    for value in range(MAX_UPLOADS):
+        put(value)
+    with pytest.raises(LimitExceeded, match="uploads at one time"):
+        put(MAX_UPLOADS)
+    gate.set()
+    room.close()
+    assert all(isinstance(answer, PutAudioReply) and answer.complete for answer in answers)
+    assert len(answers) == MAX_UPLOADS

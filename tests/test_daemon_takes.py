@@ -235,6 +235,22 @@ def test_latents_count_in_the_budget_go_first_and_go_with_their_audio(tmp_path: 
         assert client.status().store.num_bytes == 8192 * 8 and len(client.list_takes()) == 1
 
 
+def test_no_take_makes_room_while_there_are_latents(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        audio = client.generate(a_job()).takes[0].take.audio
+        for number in range(150):  # More than are deleted at once.
+            path = latents_path(data_of(daemon), audio, f"{number}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(20_000))
+    with RunningDaemon(tmp_path / "run", SA3_TAKES_BUDGET_MB="1") as daemon, daemon.client() as client:
+        client.generate(replace(a_job(), seed=8))
+        wait_for("latents deleted", lambda: client.status().store.num_bytes < 2 << 20)
+        assert [take.made.seed for take in client.list_takes()] == [8, 7]
+        client.generate(replace(a_job(), seed=9))
+        wait_for("more latents deleted", lambda: client.status().store.num_bytes < 1 << 20)
+        assert [take.made.seed for take in client.list_takes()] == [9, 8, 7]
+
+
 def test_the_oldest_takes_make_room_for_new_ones(tmp_path: Path) -> None:
     with RunningDaemon(tmp_path / "run", SA3_TAKES_BUDGET_MB="1") as daemon, daemon.client() as client:
         for seed in range(20):

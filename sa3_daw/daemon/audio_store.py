@@ -129,8 +129,9 @@ class AudioStore:
             self._back_room.do(spool.seal, sealed)
 
     def spool(self, name: str, num_samples: int) -> AudioSpool:
-        """Return a spool for audio that is made here; ``name`` is ours."""
-        return AudioSpool(self._data_dir / "incoming" / f"{name}.part", num_samples)
+        """Return a spool in a file of its own, even while an earlier one of that name, which is ours, is sealed."""
+        self._num_files += 1
+        return AudioSpool(self._data_dir / "incoming" / f"{name}.{self._num_files}.part", num_samples)
 
     def keep(self, spool: AudioSpool, address: str) -> None:
         """Store a sealed spool under its address. Raises OSError."""
@@ -175,12 +176,11 @@ class AudioStore:
         now = monotonic()
         for old in [old for old, upload in self._uploads.items() if now - upload.touched > UPLOAD_PATIENCE_SECONDS]:
             self._drop(old)
-        if len(self._uploads) >= MAX_UPLOADS:
+        if len(self._uploads) + len(self._sealing) >= MAX_UPLOADS:
             allowed = f"at most {MAX_UPLOADS} uploads at one time"
             raise LimitExceeded(f"too many uploads; {allowed}", field="audio", value=key[1], allowed=allowed)
         self._check_disk(num_samples * BYTES_PER_FRAME)
-        self._num_files += 1
-        upload = Upload(self.spool(f"upload-{self._num_files}", num_samples), now)
+        upload = Upload(self.spool("upload", num_samples), now)
         self._uploads[key] = upload
         return upload
 
@@ -188,7 +188,7 @@ class AudioStore:
         """Store a whole upload and return what its sender is told."""
         try:
             if isinstance(sealed, Exception):
-                raise sealed
+                return storage_error(str(sealed))
             if sealed != expected:
                 return invalid("audio", expected, f"the SHA-256 of what was sent, {sealed}")
             self.keep(spool, sealed)

@@ -22,6 +22,7 @@ class BackRoom:
     def __init__(self) -> None:
         self.wake, self._waker = socket.socketpair()
         self.wake.setblocking(False)
+        self._waker.setblocking(False)
         self._tasks: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
         self._num_open = 0
@@ -62,4 +63,5 @@ class BackRoom:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             self._done.append(task())
-            self._waker.send(b"!")
+            with suppress(BlockingIOError):  # full of calls that nobody has heard yet: one more says nothing new
+                self._waker.send(b"!")

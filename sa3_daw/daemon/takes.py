@@ -241,8 +241,10 @@ class TakeStore:
                 num_freed += self._remove_audio(audio)
         excess = None if limit is None else max(0, self.num_bytes - limit)
         num_freed += self._latents.collect(lambda audio: self._audio.path(audio).is_file(), excess, most)
+        if limit is None or (most is not None and self._latents.num_bytes):  # What is left of them goes next time.
+            return CollectGarbageReply(0, num_freed)
         for record in self._index.expendable():
-            if limit is None or self.num_bytes <= limit or num_takes == most:
+            if self.num_bytes <= limit or num_takes == most:
                 break
             num_freed += self._forget(record)
             num_takes += 1
