@@ -181,9 +181,8 @@ def test_razor_edits_of_envelopes_are_left_out() -> None:
 # REAPER ----------------------------------------------------------------------------------------------------------
 
 STAND_IN = """
-local calls, pending, files = {}, nil, {}
+local calls, pending, at_exit = {}, nil, nil
 local function note(name) return function(...) calls[#calls + 1] = {name, ...} return name end end
-local function run(command) os.execute(command .. " &") end
 local numbers = {D_POSITION = 2.0, D_LENGTH = 4.0, D_STARTOFFS = 0.5, D_PLAYRATE = 1}
 reaper = {
     GetOS = function() return "Other" end,
@@ -191,16 +190,24 @@ reaper = {
     CountTracks = function() return 1 end,
     GetTrack = function() return "track" end,
     GetSetMediaTrackInfo_String = function() return true, RAZOR end,
-    GetSet_LoopTimeRange = function() return 0, 0 end,
+    GetSet_LoopTimeRange = function() return 0, 0 end, GetSelectedTrack = function() return "track" end,
     GetSetProjectInfo = function() return 48000 end,
     TimeMap_GetTimeSigAtTime = function() return 7, 8, 127.5 end,
+    TimeMap2_timeToBeats = function(_, seconds)
+        local eighths = seconds * 127.5 / 60 * 2
+        return eighths % 7, eighths // 7, 7, eighths, 8
+    end,
     GetProjectPath = function() return FOLDER end,
     RecursiveCreateDirectory = function() end,
     file_exists = function(path) return sa3.read_file(path) ~= nil end,
     GetUserInputs = function() return true, ANSWERS end,
     ShowMessageBox = note("message"),
-    ExecProcess = function(command) run(command) end,
-    defer = function(step) pending = step end,
+    ExecProcess = function(command, wait_ms)
+        calls[#calls + 1] = {"started", wait_ms}
+        os.execute(command .. " &")
+    end,
+    defer = function(step) pending = step end, atexit = function(step) at_exit = step end, time_precise = os.time,
+    ValidatePtr2 = function() return true end, Main_OnCommand = function() end,
     Undo_BeginBlock = note("begin"), Undo_EndBlock = note("end"), UpdateArrange = note("update"),
     AddMediaItemToTrack = note("item"), SetMediaItemInfo_Value = note("item value"),
     AddTakeToMediaItem = note("take"), PCM_Source_CreateFromFile = function(path) return path end,
@@ -211,41 +218,66 @@ reaper = {
     GetMediaItemTakeInfo_Value = function(_, name) return numbers[name] end,
     GetMediaItemInfo_Value = function(_, name) return numbers[name] end,
     GetMediaItemTake_Source = function() return "source" end,
-    GetMediaSourceSampleRate = function() return 48000 end,
+    GetMediaSourceSampleRate = function() return 48000 end, GetMediaSourceLength = function() return 5.0, false end,
     GetMediaSourceFileName = function() return SOURCE end,
 }
 gfx = {init = note("window"), quit = note("closed"), getchar = function() return 0 end, set = function() end,
-    rect = function() end, drawstr = function() end, update = function() end}
+    rect = function() end, drawstr = note("shown"), update = function() end}
+load(CHANGES)()
 dofile(SCRIPT)
+note("returned")()
 while pending do
     local step = pending
     pending = nil
     os.execute("sleep 0.05")
     step()
 end
+if at_exit then at_exit() end
 return calls
 """
 
 
+def with_path(folder: Path, program: str) -> dict[str, str]:
+    """Return an environment in which `sa3-daw` is this line of shell."""
+    path = folder / "bin" / "sa3-daw"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\n{program}\n")
+    path.chmod(0o755)
+    return {**os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}"}
+
+
 def with_program(folder: Path, daemon: RunningDaemon) -> dict[str, str]:
     """Return an environment in which `sa3-daw` is this checkout's, speaking with that daemon."""
-    program = folder / "bin" / "sa3-daw"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sa3_daw "$@"\n')
-    program.chmod(0o755)
-    return {**environment(daemon.runtime_dir), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    found = with_path(folder, f'exec "{sys.executable}" -m sa3_daw "$@"')
+    return environment(daemon.runtime_dir, PATH=found["PATH"])
 
 
-def run_in_reaper(script: str, folder: Path, daemon: RunningDaemon, **given: str) -> list[list[Any]]:
-    """Run a ReaScript on the stand-in, with the real command line and daemon; give back what it asked of REAPER."""
+def run_in_reaper(script: str, folder: Path, variables: dict[str, str] | None = None, **given: str) -> list[list[Any]]:
+    """Run a ReaScript on the stand-in, which ``CHANGES`` changes; give back what it asked of REAPER."""
     installed = folder / "scripts"
     installed.mkdir()
     for path in (COMMON, *sorted((SCRIPTS / "reaper").glob("*.lua"))):
         shutil.copy(path, installed)
-    names = {"SCRIPT": str(installed / script), "FOLDER": str(folder), "SOURCE": "", **given}
+    names = {
+        "SCRIPT": str(installed / script),
+        "FOLDER": str(folder),
+        "SOURCE": "",
+        "RAZOR": "",
+        "CHANGES": "",
+        **given,
+    }
     settings = "".join(f"{name} = {json.dumps(text)}\n" for name, text in names.items())
-    calls: list[list[Any]] = run_lua(settings + STAND_IN, variables=with_program(folder, daemon))
+    calls: list[list[Any]] = run_lua(settings + STAND_IN, variables=variables)
     return calls
+
+
+def messages(calls: list[list[Any]]) -> list[str]:
+    return [call[1] for call in calls if call[0] == "message"]
+
+
+def traces(folder: Path) -> list[str]:
+    """Return what a job left in the project's folder, by endings."""
+    return sorted(path.suffix for path in folder.glob("sa3-*"))
 
 
 @pytest.fixture
@@ -257,14 +289,40 @@ def daemon(tmp_path: Path) -> Any:
 def test_reaper_generates_into_a_razor_edit_as_one_item_with_an_undo_point(
     tmp_path: Path, daemon: RunningDaemon
 ) -> None:
-    calls = run_in_reaper("sa3_generate.lua", tmp_path, daemon, RAZOR='1.5 2.25 ""', ANSWERS="drums|vocals|7")
+    variables = with_program(tmp_path, daemon)
+    prompt = "-drums|it's $HOME steps=5 step_ms=100"
+    calls = run_in_reaper(
+        "sa3_generate.lua", tmp_path, variables, RAZOR='1.5 2.25 ""', ANSWERS=f"{prompt}\nvocals\n2.5\n7"
+    )
     names = [call[0] for call in calls]
     assert names.index("begin") < names.index("item") < names.index("take") < names.index("end")
     assert ["item value", "item", "D_POSITION", 1.5] in calls and ["item value", "item", "D_LENGTH", 0.75] in calls
     written = Path(next(call for call in calls if call[0] == "source")[2])
     found = soundfile.info(written)
     assert (found.frames, found.samplerate) == (36000, 48000)
-    assert sorted(path.suffix for path in tmp_path.glob("sa3-*")) == [".wav"]  # no traces left
+    assert traces(tmp_path) == [".wav"]
+    with daemon.client() as client:
+        _, job = client.get_take(client.list_takes()[0].take_id)
+    assert (job.prompt, job.negative_prompt, job.guidance_scale) == (prompt, "vocals", 2.5)
+    assert (job.seed, job.start_sample) == (7, 72000)
+
+
+def test_reaper_goes_on_while_a_job_runs_and_shows_its_progress(tmp_path: Path, daemon: RunningDaemon) -> None:
+    calls = run_in_reaper(
+        "sa3_generate.lua",
+        tmp_path,
+        with_program(tmp_path, daemon),
+        CHANGES="reaper.GetSet_LoopTimeRange = function() return 2.25, 3.0000001 end",
+        ANSWERS="steps=5 step_ms=150\n\n\n",
+    )
+    names = [call[0] for call in calls]
+    assert calls[0] == ["started", -2] and names.index("returned") < names.index("begin")  # -2: it waits for nothing
+    assert any("sampling" in call[1] for call in calls if call[0] == "shown")
+    assert ["item", "track"] in calls and ["item value", "item", "D_POSITION", 2.25] in calls
+    assert names.index("closed") < names.index("begin")
+    with daemon.client() as client:
+        take, job = client.get_take(client.list_takes()[0].take_id)
+    assert (job.start_sample, take.made.num_samples) == (108000, 36000)
 
 
 def test_reaper_repaints_the_part_of_an_item_under_the_razor_edit_as_a_new_take(
@@ -272,7 +330,12 @@ def test_reaper_repaints_the_part_of_an_item_under_the_razor_edit_as_a_new_take(
 ) -> None:
     source = tmp_path / "item.wav"
     soundfile.write(source, np.zeros((48000 * 5, 2), dtype=np.float32), 48000, subtype="FLOAT")
-    calls = run_in_reaper("sa3_repaint.lua", tmp_path, daemon, RAZOR='3 4 ""', ANSWERS="steps=1|", SOURCE=str(source))
+    variables = with_program(tmp_path, daemon)
+    calls = run_in_reaper(
+        "sa3_repaint.lua", tmp_path, variables, RAZOR='3 4 ""', ANSWERS="steps=1\n", SOURCE=str(source)
+    )
+    names = [call[0] for call in calls]
+    assert names.index("begin") < names.index("take") < names.index("end") and "item" not in names
     assert ["take value", "take", "D_STARTOFFS", 0.5] in calls and ["active", "take"] in calls
     with daemon.client() as client:
         take, job = client.get_take(client.list_takes()[0].take_id)
@@ -280,10 +343,99 @@ def test_reaper_repaints_the_part_of_an_item_under_the_razor_edit_as_a_new_take(
     assert take.made.num_samples == 48000 * 5
 
 
-def test_reaper_tells_what_went_wrong(tmp_path: Path, daemon: RunningDaemon) -> None:
-    calls = run_in_reaper("sa3_generate.lua", tmp_path, daemon, RAZOR='0 1 ""', ANSWERS="fail=bad_output||")
-    told = next(call for call in calls if call[0] == "message")
-    assert "failed as asked" in told[1] and not any(call[0] == "begin" for call in calls)
+def test_reaper_tells_why_a_job_failed(tmp_path: Path, daemon: RunningDaemon) -> None:
+    variables = with_program(tmp_path, daemon)
+    calls = run_in_reaper("sa3_generate.lua", tmp_path, variables, RAZOR='0 1 ""', ANSWERS="fail=bad_output\n\n\n")
+    assert len(messages(calls)) == 1 and "failed as asked" in messages(calls)[0]
+    assert not any(call[0] == "begin" for call in calls) and not traces(tmp_path)
+
+
+ESC_AT_ONCE = "gfx.getchar = function() gfx.getchar = function() return 0 end return 27 end"
+WINDOW_CLOSED = "gfx.getchar = function() return -1 end"
+SCRIPT_ENDED = 'gfx.drawstr = function(text) if text:find("sampling") then reaper.defer = function() end end end'
+
+
+@pytest.mark.parametrize("changes", [ESC_AT_ONCE, WINDOW_CLOSED, SCRIPT_ENDED], ids=["Esc", "window", "script ended"])
+def test_reaper_stops_the_job_without_a_word(tmp_path: Path, daemon: RunningDaemon, changes: str) -> None:
+    variables = with_program(tmp_path, daemon)
+    calls = run_in_reaper(
+        "sa3_generate.lua", tmp_path, variables, RAZOR='0 1 ""', CHANGES=changes, ANSWERS="steps=1000 step_ms=50\n\n\n"
+    )
+    assert not messages(calls) and not any(call[0] == "begin" for call in calls)
+    with daemon.client() as client:
+        wait_for("no job left", lambda: not client.status().jobs)
+        assert not client.list_takes()
+
+
+def test_reaper_tells_that_the_daemon_cancelled_the_job(tmp_path: Path, daemon: RunningDaemon) -> None:
+    stop = 'gfx.drawstr = function(text) if text:find("sampling") then os.execute("sa3-daw stop >/dev/null") end end'
+    variables = with_program(tmp_path, daemon)
+    calls = run_in_reaper(
+        "sa3_generate.lua", tmp_path, variables, RAZOR='0 1 ""', CHANGES=stop, ANSWERS="steps=1000 step_ms=50\n\n\n"
+    )
+    assert messages(calls) == ["The job was cancelled on the daemon; nothing was written."]
+    assert not traces(tmp_path)
+
+
+NO_ITEM = "reaper.GetSelectedMediaItem = function() end"
+NO_TRACK = "reaper.GetSelectedTrack = function() end reaper.GetSet_LoopTimeRange = function() return 0, 1 end"
+NO_START = (
+    "local now = 0 reaper.time_precise = function() now = now + 30 return now end reaper.ExecProcess = function() end"
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "changes", "razor", "answers", "told"),
+    [
+        ("generate", "", "", "", "Make a time selection or a razor edit"),
+        ("generate", NO_TRACK, "", "", "Select the track"),
+        ("generate", "", "0 1", "\n\n\n", "Write a prompt"),
+        ("generate", "", "0 1", "drums\n\n\n1.5", "The seed is a whole number"),
+        ("generate", "", "0 1", "drums\n\nhigh\n", "The guidance is a number"),
+        ("generate", 'FOLDER = FOLDER .. "/none"', "0 1", "drums\n\n\n", "cannot be written"),
+        ("generate", NO_START, "0 1", "drums\n\n\n", "could not start sa3-daw"),
+        ("repaint", NO_ITEM, "", "", "Select an audio item"),
+        ("repaint", "reaper.TakeIsMIDI = function() return true end", "", "", "Select an audio item"),
+        ("repaint", "reaper.GetMediaItemTakeInfo_Value = function() return 2 end", "", "", "plays at another rate"),
+        ("repaint", "", "6 7", "", "outside the selected item"),
+        ("repaint", "", "3 4", "", "repeats, reverses or outlasts"),
+        ("repaint", 'SOURCE = "a.wav" reaper.GetMediaSourceLength = function() return 1 end', "3 4", "", "glue it"),
+        ("repaint", 'SOURCE = "a.wav"', "3 4", "\n", "Write a prompt"),
+    ],
+)
+def test_reaper_tells_what_is_missing(
+    tmp_path: Path, script: str, changes: str, razor: str, answers: str, told: str
+) -> None:
+    calls = run_in_reaper(
+        f"sa3_{script}.lua", tmp_path, CHANGES=changes, RAZOR=razor and f'{razor} ""', ANSWERS=answers
+    )
+    assert len(messages(calls)) == 1 and told in messages(calls)[0]
+    assert not any(call[0] in ("begin", "started") for call in calls) and not traces(tmp_path)
+
+
+def test_reaper_says_nothing_when_its_dialog_is_closed(tmp_path: Path) -> None:
+    closed = "reaper.GetUserInputs = function() return false end"
+    assert run_in_reaper("sa3_generate.lua", tmp_path, RAZOR='0 1 ""', CHANGES=closed) == [["returned"]]
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [("exit 127", "sa3-daw was not found"), ("echo 'sa3-daw: the daemon did not start' >&2; exit 1", "did not start")],
+)
+def test_reaper_tells_that_a_program_or_daemon_is_missing(tmp_path: Path, program: str, told: str) -> None:
+    variables = with_path(tmp_path, program)
+    calls = run_in_reaper("sa3_generate.lua", tmp_path, variables, RAZOR='0 1 ""', ANSWERS="drums\n\n\n")
+    assert len(messages(calls)) == 1 and told in messages(calls)[0] and not traces(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["generate", "repaint"])
+def test_reaper_tells_where_the_audio_is_when_its_place_has_gone(tmp_path: Path, script: str) -> None:
+    variables = with_path(tmp_path, """echo '{"event": "written", "path": "/made.wav"}'""")
+    gone = "reaper.ValidatePtr2 = function() return false end"
+    names = {"CHANGES": gone, "RAZOR": '3 4 ""', "ANSWERS": "drums\n\n\n", "SOURCE": "a.wav"}
+    calls = run_in_reaper(f"sa3_{script}.lua", tmp_path, variables, **names)
+    assert len(messages(calls)) == 1 and "/made.wav" in messages(calls)[0]
+    assert not any(call[0] == "begin" for call in calls)
 
 
 # Ardour ----------------------------------------------------------------------------------------------------------
@@ -329,7 +481,9 @@ Editor = {get_selection = function() return {
     end}
 LuaDialog = {MessageType = {}, ButtonType = {},
     Message = function(_, text) note("message", text) return {run = function() end} end,
-    Dialog = function() return {run = function() return {prompt = PROMPT, negative_prompt = "", seed = 7.0} end} end,
+    Dialog = function() return {run = function()
+        return {prompt = PROMPT, negative_prompt = "", guidance = 0.0, seed = 7.0}
+    end} end,
     ProgressWindow = function() return {canceled = function() return CANCEL end, progress = function() end,
         done = function() note("closed") end} end}
 loadfile(SCRIPT)()

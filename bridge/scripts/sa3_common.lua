@@ -44,13 +44,18 @@ end
 
 local function add_recipe(words, request)
     local function option(name, value)
-        if value ~= nil and value ~= "" then
+        if value == nil or value == "" then return end
+        local text = type(value) == "number" and sa3.number_text(value) or value
+        if text:sub(1, 1) == "-" then  -- alone it would be read as an option
+            words[#words + 1] = name .. "=" .. text
+        else
             words[#words + 1] = name
-            words[#words + 1] = type(value) == "number" and sa3.number_text(value) or value
+            words[#words + 1] = text
         end
     end
     option("--prompt", request.prompt)
     option("--negative-prompt", request.negative_prompt)
+    option("--guidance", request.guidance)
     option("--model", request.model)
     option("--seed", request.seed)
     option("--bpm", request.bpm)
@@ -96,7 +101,10 @@ end
 
 --- The files by which a command in the background is followed; `base` is a path without extension.
 function sa3.job_files(base)
-    return { log = base .. ".jsonl", errors = base .. ".err", pid = base .. ".pid", code = base .. ".code" }
+    return {
+        start = base .. ".start.sh", stop = base .. ".stop.sh", log = base .. ".jsonl", errors = base .. ".err",
+        pid = base .. ".pid", code = base .. ".code",
+    }
 end
 
 --- A /bin/sh script that runs the words in the background and leaves its traces in `files`.
@@ -258,9 +266,9 @@ function Progress:event(event)
         self.written[#self.written + 1] = event.path
         self.share = 1
     elseif event.event == "failed" then
-        self.state, self.text = "failed", event.message
+        self.reason = event.message
     elseif event.event == "cancelled" then
-        self.state, self.text = "cancelled", "cancelled"
+        self.was_cancelled = true
     end
 end
 
@@ -269,11 +277,13 @@ function Progress:ended(code, errors)
     if self.state ~= "running" then return end
     if code == 0 and #self.written > 0 then
         self.state, self.text = "done", "done"
-    elseif code == 127 then
-        self.state, self.text = "failed", "sa3-daw was not found; install it, or run once: sa3-daw serve"
+    elseif self.was_cancelled then
+        self.state, self.text = "cancelled", "The job was cancelled on the daemon; nothing was written."
+    elseif code == 127 or code == 9009 then  -- of sh and of cmd.exe
+        self.state, self.text = "failed", "sa3-daw was not found; install it where a shell finds it, or in ~/.local/bin"
     else
         local last = (errors or ""):match("([^\n]+)\n*$")
-        self.state, self.text = "failed", last or string.format("sa3-daw ended with code %d", code)
+        self.state, self.text = "failed", self.reason or last or string.format("sa3-daw ended with code %d", code)
     end
 end
 

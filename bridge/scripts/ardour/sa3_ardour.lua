@@ -57,7 +57,7 @@ return function(sa3)
             ARDOUR.LuaAPI.usleep(PAUSE_US)
         end
         window:done()
-        if stop_asked and progress.state == "failed" then progress.state = "cancelled" end
+        if progress.state ~= "done" then progress.state = stop_asked and "cancelled" or "failed" end
         sa3.remove_files(files)
         return progress
     end

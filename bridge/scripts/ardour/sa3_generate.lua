@@ -23,13 +23,15 @@ function factory() return function()
 
     local answers = LuaDialog.Dialog("sa3-daw: generate", {
         { type = "entry", key = "prompt", title = "Prompt", default = "" },
-        { type = "entry", key = "negative_prompt", title = "Not", default = "" },
+        { type = "entry", key = "negative_prompt", title = "Not (needs guidance above 1)", default = "" },
+        { type = "number", key = "guidance", title = "Guidance (0: own)", min = 0, max = 20, step = 0.5, digits = 1, default = 0 },
         { type = "number", key = "seed", title = "Seed (0: any)", min = 0, max = 4294967295, step = 1, digits = 0, default = 0 },
     }):run()
     if not answers or answers.prompt == "" then return end
 
     local request = sa3.ardour.request(Session, first, last)
     request.prompt, request.negative_prompt = answers.prompt, answers.negative_prompt
+    request.guidance = answers.guidance > 0 and answers.guidance or nil
     request.seed = answers.seed > 0 and math.tointeger(answers.seed) or nil
     local base = sa3.ardour.new_base(Session)
     request.output = base .. ".wav"

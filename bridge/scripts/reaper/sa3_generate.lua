@@ -9,19 +9,24 @@ if not first then return host.tell("Make a time selection or a razor edit and st
 track = track or reaper.GetSelectedTrack(0, 0)
 if not track then return host.tell("Select the track that shall get the audio.") end
 
-local given, answers = reaper.GetUserInputs("sa3-daw: generate", 3, "Prompt,Not,Seed (empty: any),separator=|,extrawidth=200", "||")
-if not given then return end
-local prompt, negative_prompt, seed = answers:match("^([^|]*)|([^|]*)|([^|]*)$")
-if not prompt or prompt == "" then return end
+local answers = host.ask("generate", { "Prompt", "Not (needs guidance above 1)", "Guidance (empty: own)", "Seed (empty: any)" })
+if not answers then return end
+local prompt, negative_prompt = answers[1], answers[2]
+local guidance = host.guidance(answers[3])
+if guidance == false then return end
+local seed = host.seed(answers[4])
+if seed == false then return end
+if prompt == "" then return host.tell("Write a prompt: what shall be heard.") end
 
 local base = host.new_base()
 local request = host.musical_time({
     prompt = prompt,
     negative_prompt = negative_prompt,
-    seed = math.tointeger(tonumber(seed)),
+    guidance = guidance,
+    seed = seed,
     sample_rate = host.sample_rate(),
     output = base .. ".wav",
 }, first)
 local _, num_samples = sa3.range_samples(first, last, request.sample_rate)
-request.num_samples = num_samples
+request.num_samples, request.start_bar = num_samples, host.start_bar(request, first)
 host.run(sa3.generate_words(request), base, "sa3-daw", function(paths) host.insert_item(paths, track, first, last) end)

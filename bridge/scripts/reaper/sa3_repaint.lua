@@ -24,23 +24,26 @@ if range_start then
     if not first then return host.tell("The selection lies outside the selected item.") end
 end
 
-local given, answers = reaper.GetUserInputs("sa3-daw: repaint", 2, "Prompt,Seed (empty: any),separator=|,extrawidth=200", "|")
-if not given then return end
-local prompt, seed = answers:match("^([^|]*)|([^|]*)$")
-if not prompt or prompt == "" then return end
+
+local input = reaper.GetMediaSourceFileName(source, "")
+local start_sample, num_samples = sa3.range_samples(first - place + offset, last - place + offset, file_rate)
+local file_samples = sa3.round_half_up(reaper.GetMediaSourceLength(source) * file_rate)
+if input == "" or start_sample < 0 or start_sample + num_samples > file_samples then
+    return host.tell("The item repeats, reverses or outlasts its file; glue it first.")
+end
+
+local answers = host.ask("repaint", { "Prompt", "Seed (empty: any)" })
+if not answers then return end
+local prompt, seed = answers[1], host.seed(answers[2])
+if seed == false then return end
+if prompt == "" then return host.tell("Write a prompt: what shall be heard.") end
 
 local base = host.new_base()
-local start_sample, num_samples = sa3.range_samples(first - place + offset, last - place + offset, file_rate)
 local request = host.musical_time({
     prompt = prompt,
-    seed = math.tointeger(tonumber(seed)),
-    input = reaper.GetMediaSourceFileName(source, ""),
+    seed = seed,
+    input = input,
     output = base .. ".wav",
     regions = { { start_sample, start_sample + num_samples } },
 }, place)
-host.run(sa3.inpaint_words(request), base, "sa3-daw", function(paths)
-    reaper.Undo_BeginBlock()
-    for _, path in ipairs(paths) do host.add_take(item, path, offset) end
-    reaper.Undo_EndBlock("sa3-daw: repaint", -1)
-    reaper.UpdateArrange()
-end)
+host.run(sa3.inpaint_words(request), base, "sa3-daw", function(paths) host.add_takes(paths, item, take) end)
