@@ -80,7 +80,7 @@ def outcome(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
 
         with ArdourWindow(session, variables, screen, SCRIPTS, [CHOOSE_TRACK, CHOOSE_REGION]) as window:
             window.help(1)
-            window.fill_in(1, "sa3-daw: generate", "house drums", 3)
+            window.fill_in(1, "sa3-daw: generate", "house drums", 4)
             wait_for("first take", lambda: len(client.list_takes()) == 1)
             window.help(2)  # runs once the script has ended
             window.fill_in(2, "sa3-daw: repaint", "other drums", 2)
