@@ -60,6 +60,8 @@ class ConvertedCopies:
                 with suppress(OSError):  # another engine on Windows may have it mapped
                     older.unlink()
             save_file(dict(convert()), part)
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # a name must never stand for what a power cut left unwritten
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             log.warning("converted weights cannot be kept in %s: %s", self.folder, error)
@@ -80,7 +82,7 @@ class ConvertedCopies:
         state = path.stat()
         known, seen = self._known_digests(), [state.st_size, state.st_mtime_ns]
         entry = known.get(str(path))
-        if isinstance(entry, list) and entry[:2] == seen:
+        if isinstance(entry, list) and len(entry) == 3 and entry[:2] == seen:
             return str(entry[2])
         digest = file_sha256(path)
         self._remember(known | {str(path): [*seen, digest]})

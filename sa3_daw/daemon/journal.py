@@ -30,6 +30,7 @@ class Journal:
     def __init__(self, data_dir: Path) -> None:
         self._live = data_dir / "live"
         self._log = data_dir / "log" / "requests.jsonl"
+        self._has_whole_lines = False
 
     def unfinished(self) -> list[Job]:
         """Return the jobs that were live when an earlier daemon died, and forget them."""
@@ -64,10 +65,19 @@ class Journal:
             self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self._log.exists() and self._log.stat().st_size > MAX_LOG_BYTES:
                 self._rotate()
+            if not self._has_whole_lines:
+                self._drop_half_line()
             with open(self._log, "ab") as file:
                 file.write(msgspec.json.encode(line) + b"\n")
         except OSError as error:
             log.error("journal: a request is not logged: %s", error)
+
+    def _drop_half_line(self) -> None:
+        """Cut off the half line that a power cut may have left at the end."""
+        self._has_whole_lines = True
+        if self._log.exists():
+            content = self._log.read_bytes()
+            os.truncate(self._log, content.rfind(b"\n") + 1)
 
     def _rotate(self) -> None:
         """requests.jsonl becomes requests.1.jsonl, and so on; the oldest goes."""

@@ -93,7 +93,10 @@ class RayMaker:
 
     def _has_started(self, hired: Hired, wait_seconds: float) -> bool:
         try:
-            return not hired.engine.is_dead and hired.engine.is_ready(wait_seconds)
+            has_started = not hired.engine.is_dead and hired.engine.is_ready(wait_seconds)
+            if has_started:
+                self._num_false_starts = 0
+            return has_started
         except EngineDead:
             self._num_false_starts += 1
             if self._num_false_starts >= MAX_FALSE_STARTS:
