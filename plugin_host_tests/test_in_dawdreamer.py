@@ -75,7 +75,7 @@ def test_with_a_tempo_map_the_tempo_at_the_clips_place_makes_its_length(
     monkeypatch.setenv("SA3_RUNTIME_DIR", str(daemon.runtime_dir))
     monkeypatch.setenv("SA3_DATA_DIR", str(data_dir(daemon.runtime_dir)))
     ppqn = 960
-    host = DawDreamer(plugin, np.repeat(np.float32([90, 120, 60]), 4 * ppqn), ppqn)
+    host = DawDreamer(plugin, np.repeat(np.array([90, 120, 60], dtype=np.float32), 4 * ppqn), ppqn)
     host.set_recipe(tmp_path, prompt="slow bar", num_bars=1)
     host.set("Generate", 1.0)
     host.engine.render(4.0)

@@ -276,7 +276,7 @@ def test_alignment_is_one_minus_the_cosine_of_any_two_embedders() -> None:
     east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     latents, states, mask = torch.zeros(1, 4, 8), torch.zeros(1, 3, 5), torch.ones(1, 3, dtype=torch.bool)
     for text, expected in ((east, 0.0), (north, 1.0), (-east, 2.0)):
-        pair = Alignment(lambda clip: east, lambda words, real, text=text: text, weight=1.0)  # type: ignore[misc]
+        pair = Alignment(lambda clip: east, lambda words, real, text=text: text, weight=1.0)
         assert float(pair.loss(latents, states, mask)) == expected
     reader = TextReader(5, 2)
     padded = torch.randn(1, 3, 5, generator=torch.Generator().manual_seed(0))
