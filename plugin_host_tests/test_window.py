@@ -84,6 +84,7 @@ def test_a_typed_prompt_is_generated_by_enter_and_repainted_where_the_mouse_mark
     window.until("take", lambda: len(window.takes()) == 1)
     first = window.takes()[0]
     assert (first["job"]["prompt"], first["num_samples"], first["start_ppq"]) == ("slow piano", 2 * RATE, 8.0)
+    window.until("take shown", lambda: window.is_enabled("restyle"))
     for start, end in ((0.2, 0.4), (0.8, 0.6), (0.45, 0.5)):
         window.drag_over("waveform", start, end)
     window.ask(op="click", id="waveform", at=(0.47, 0.5), times=2)  # takes the last mark away again
