@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from plugin_host_tests.ardour import Ardour, ArdourEnded, SessionFile, home, scan
+from plugin_host_tests.ardour import Ardour, SessionFile, home, scan
 from plugin_host_tests.own_host import Samples
 from sa3_daw.job import Job
 from tests.running_daemon import RunningDaemon, environment, wait_for
@@ -54,23 +54,21 @@ class Recording:
         self.tape = np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
 
 
-@pytest.fixture(scope="module")
-def recording(plugin: Path, daemon: RunningDaemon, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    try:
-        return record(plugin, daemon, tmp_path_factory.mktemp("ardour"))
-    except ArdourEnded:
-        return record(plugin, daemon, tmp_path_factory.mktemp("again"))
-
-
-def record(plugin: Path, daemon: RunningDaemon, folder: Path) -> Recording:
-    """Generate over the loop of a session, then record the plugin's track onto another."""
-    variables = {**environment(daemon.runtime_dir), **home(folder)}
+def make_session(plugin: Path, folder: Path, variables: dict[str, str]) -> Path:
     scan(plugin, variables)
     place = folder / "session"
     ardour = Ardour(folder, variables)
     ardour.tell(*(line.format(folder=place) for line in MAKE))
     ardour.close()
+    return place
 
+
+@pytest.fixture(scope="module")
+def recording(plugin: Path, daemon: RunningDaemon, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Generate over the loop of a session, then record the plugin's track onto another."""
+    folder = tmp_path_factory.mktemp("ardour")
+    variables = {**environment(daemon.runtime_dir), **home(folder)}
+    place = make_session(plugin, folder, variables)
     file = SessionFile(place)
     state = file.plugin_state()
     parameters = {**state["parameters"], "match_loudness": 0}
