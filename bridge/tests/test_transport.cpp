@@ -42,7 +42,7 @@ TEST_CASE("absurd values never get through and are told") {
     sa3::TransportLatch latch;
     latch.update(at(0.0, 90.0), kRate, 64);
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    for (const double bpm : {0.0, -1.0, 1e9, nan, std::numeric_limits<double>::infinity()}) {
+    for (const double bpm : {0.0, -1.0, 5e-324, 0.5, 1e9, nan, std::numeric_limits<double>::infinity()}) {
         auto position = at(nan, bpm);
         position.numerator = 0;
         position.is_looping = true;

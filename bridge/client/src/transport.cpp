@@ -6,6 +6,7 @@
 namespace sa3 {
 namespace {
 
+constexpr double kMinBpm = 1.0;  // a host that claims less lies, and a denormal one makes places infinite
 constexpr double kMaxBpm = 1000.0;
 constexpr double kMaxPpq = 1099511627776.0;  // 2^40 quarter notes: 17 000 years at 120 BPM
 constexpr double kProblemSeconds = 0.5;
@@ -65,7 +66,7 @@ HostPosition TransportLatch::update(const HostPosition& position, double sample_
 }
 
 void TransportLatch::restore(const Transport& saved) {
-    if (!(saved.bpm > 0 && saved.bpm <= kMaxBpm)) return;
+    if (!(saved.bpm >= kMinBpm && saved.bpm <= kMaxBpm)) return;
     if (saved.numerator < 1 || saved.numerator > 64 || !is_power_of_two_up_to_32(saved.denominator)) return;
     now_.has_tempo = saved.has_tempo;
     now_.bpm = saved.bpm;
@@ -87,7 +88,7 @@ void TransportLatch::note(std::uint32_t problem) SA3_NONBLOCKING {
 
 void TransportLatch::check_tempo(const HostPosition& position) SA3_NONBLOCKING {
     if (position.bpm) {
-        if (*position.bpm > 0 && *position.bpm <= kMaxBpm) {
+        if (*position.bpm >= kMinBpm && *position.bpm <= kMaxBpm) {
             now_.bpm = *position.bpm;
             now_.has_tempo = true;
         } else {
