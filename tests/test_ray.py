@@ -83,8 +83,6 @@ def test_a_batch_loses_a_node_and_ends_every_job_once_with_the_local_bytes(
     assert finished(start_batch(local.runtime_dir, jobs, "-o", tmp_path / "here"))[0] == 0
     entries = {entry["file"]: entry for entry in manifest(tmp_path / "ray")}
     assert len(manifest(tmp_path / "ray")) == len(entries) == 14
-    # On a slow machine the dead node may not have begun; that a lost job is made again is seen below with one node.
-    assert max(entry["attempts"] for entry in entries.values()) <= 2
     assert {name: entry["audio"] for name, entry in entries.items()} == {
         entry["file"]: entry["audio"] for entry in manifest(tmp_path / "here")
     }
