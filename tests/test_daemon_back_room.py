@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import select
 import threading
@@ -66,6 +67,20 @@ def test_audio_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch
     spool.move_to(tmp_path / "named")
     assert flushed == [["a.part"]]
     assert address == hashlib.sha256((tmp_path / "named").read_bytes()).hexdigest()
+
+
+def test_a_cut_that_a_full_disk_takes_in_part_is_told(tmp_path: Path) -> None:
+    class FullDisk(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[: len(data) // 2])
+
+    spool = AudioSpool(tmp_path / "a.part", 8)
+    spool.write(bytes(32))
+    spool._close()
+    spool._file = FullDisk(tmp_path / "a.part", "r+")
+    with pytest.raises(OSError, match="only 8 of 16 bytes could be written; the disk is full"):
+        spool.cut()
+    spool.drop()
 
 
 def test_it_ends_however_much_was_done_before_anyone_heard_of_it() -> None:

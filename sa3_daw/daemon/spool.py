@@ -85,9 +85,7 @@ class AudioSpool:
         for position in range(0, end, HASH_BLOCK_BYTES):
             count = min(HASH_BLOCK_BYTES, end - position)
             self._file.seek(self.num_samples * BYTES_PER_SAMPLE + position)
-            block = self._file.read(count)
-            self._file.seek(end + position)
-            self._file.write(block)
+            _write(self._file, end + position, self._file.read(count))
         self._file.truncate(NUM_CHANNELS * end)
         self.num_samples = self.num_written
 
@@ -112,15 +110,21 @@ class AudioSpool:
             self._file = open(self._path, "w+b", buffering=0)  # noqa: SIM115 (closed by move_to or drop)
         half = len(planar) // NUM_CHANNELS
         for channel in range(NUM_CHANNELS):
-            self._file.seek((channel * self.num_samples + start) * BYTES_PER_SAMPLE)
-            written = self._file.write(memoryview(planar)[channel * half : (channel + 1) * half])
-            if written != half:
-                raise OSError(None, f"only {written} of {half} bytes could be written; the disk is full")
+            position = (channel * self.num_samples + start) * BYTES_PER_SAMPLE
+            _write(self._file, position, memoryview(planar)[channel * half : (channel + 1) * half])
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _write(file: IO[bytes], position: int, data: bytes | memoryview) -> None:
+    """Write all of it at a place of an unbuffered file, which on a full disk may take a part. Raises OSError."""
+    file.seek(position)
+    written = file.write(data)
+    if written != len(data):
+        raise OSError(None, f"only {written} of {len(data)} bytes could be written; the disk is full")
 
 
 def _read(file: IO[bytes], total_num_samples: int, start_sample: int, num_samples: int) -> bytes:
