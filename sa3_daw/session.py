@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -227,7 +228,7 @@ class Session:
         """
         place = places.Clip(TempoMap(clip.job.tempo_map), clip.job.start_sample, clip.num_samples, clip.sample_rate)
         if bars is not None and seconds is None and samples is None:
-            samples, bars = places.bars_before_samples(place, Fraction(bars)), None
+            samples, bars = places.bars_before_samples(place, exact("bars", bars)), None
         num_samples = self.length_samples(0, bars, seconds, samples)
         job, audio = self._edit(clip, prompt, seed)
         job = replace(job, start_sample=places.led_into(place, num_samples))
@@ -285,10 +286,10 @@ class Session:
             raise invalid("length", f"bars={bars}, seconds={seconds}, samples={samples}", "exactly one of the three")
         if bars is not None:
             start = places.ppq_of_sample(self.tempo, start_sample, self.sample_rate)
-            end = places.ppq_after_bars(self.tempo, start, Fraction(bars))
+            end = places.ppq_after_bars(self.tempo, start, exact("bars", bars))
             num_samples = self.tempo.sample_at(end, self.sample_rate) - start_sample
         elif seconds is not None:
-            num_samples = round_half_up(Fraction(seconds) * self.sample_rate)
+            num_samples = round_half_up(exact("seconds", seconds) * self.sample_rate)
         else:
             num_samples = samples or 0
         if num_samples < 1:
@@ -304,3 +305,10 @@ class Session:
             raise invalid("prompt", words, "what to play; the clip has none of its own")
         job = replace(self.job(words, clip.num_samples, seed), start_sample=clip.job.start_sample)
         return replace(job, tempo_map=clip.job.tempo_map), self.client.put_audio(clip.samples)
+
+
+def exact(field: str, length: Length) -> Fraction:
+    """Return a length without rounding. Raises InvalidField on NaN and infinity."""
+    if not math.isfinite(length):
+        raise invalid(field, float(length), "a finite number")
+    return Fraction(length)

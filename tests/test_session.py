@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,3 +106,15 @@ def test_exactly_one_length_is_wanted(session: Session) -> None:
     for lengths in ((None, None, None), (1, 1, None), (0, None, None)):
         with pytest.raises(InvalidField):
             session.length_samples(0, *lengths)
+
+
+@pytest.mark.parametrize("length", [math.nan, math.inf, -math.inf, -1.0])
+def test_a_length_that_is_none_is_named(session: Session, clip: Clip, length: float) -> None:
+    for make in (
+        lambda: session.generate("x", bars=length),
+        lambda: session.generate("x", seconds=length),
+        lambda: session.continue_before(clip, bars=length),
+        lambda: session.continue_after(clip, seconds=length),
+    ):
+        with pytest.raises(InvalidField, match="allowed:"):
+            make()
