@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -62,6 +65,34 @@ def test_a_bad_plugin_is_named_and_the_rest_still_renders(
     errors = capsys.readouterr().err
     assert "line 15: effect bad.vst3: " in errors and words in errors
     assert (projects.folder / "out" / "good.wav").is_file() and not (projects.folder / "out" / "bad.wav").exists()
+
+
+def test_a_hanging_plugin_does_not_outlive_a_killed_run(projects: Projects) -> None:
+    vst3(projects.folder, "bad.vst3", "for (;;) pause();")
+    words = [str(projects.write(PROJECT)), "-o", str(projects.folder / "out")]
+    command = [sys.executable, "-m", "sa3_daw", "render", *words]
+    run = subprocess.Popen(command, env=projects.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    until(lambda: any((projects.folder / "out" / "cache").glob("*.status.part")))
+    (child,) = children.read_text(encoding="ascii").split()
+    run.kill()
+    run.communicate()
+    until(lambda: not is_at_work(child))
+
+
+def is_at_work(pid: str) -> bool:
+    """Tell whether a process lives; one that is dead and not collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + 60
+    while not is_so():
+        assert monotonic() < deadline
+        sleep(0.02)
 
 
 def test_pedalboards_own_effects_are_those_that_we_name() -> None:

@@ -39,7 +39,7 @@ def render_chain(
             path.unlink(missing_ok=True)
         write_planar(paths["input"], samples_CS)
         request: dict[str, object] = {what: str(path) for what, path in paths.items()}
-        request |= {"rate": rate, "limit_seconds": limit_seconds}
+        request |= {"rate": rate, "limit_seconds": limit_seconds, "parent_pid": os.getpid()}
         content = request | {"effects": [asdict(effect) for effect in effects]}
         paths["request"].write_text(json.dumps(content), encoding="utf-8")
         outcome = run_child(paths["request"], paths["log"], limit_seconds)

@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_daw.parent import end_with_parent
+
 AUTOMATION_BLOCK_SAMPLES = 512
 """Automated parameters are set at multiples of this, counted from the project's start."""
 MAX_LATENCY_SECONDS = 10
 GRACE_SECONDS = 5.0
-"""After the time limit the parent kills this process; without a parent it ends so much later by itself."""
+"""Where a parent's death does not end this process, it ends itself so much later than the time limit."""
 Audio = NDArray[np.float32]
 Effect = dict[str, Any]
 
 
 def main(request_path: Path) -> int:
     request = json.loads(request_path.read_text(encoding="utf-8"))
-    # A hanging plugin must not outlive a parent that was killed: this needs neither the interpreter nor the parent.
+    # A hanging plugin must not outlive a parent that was killed: neither needs the interpreter.
+    end_with_parent(request["parent_pid"])
     faulthandler.dump_traceback_later(float(request["limit_seconds"]) + GRACE_SECONDS, exit=True)
     rate = int(request["rate"])
     samples = np.fromfile(request["input"], dtype="<f4").reshape(2, -1)
