@@ -104,6 +104,25 @@ def test_a_project_in_which_nothing_sounds_writes_nothing(
     assert not (projects.folder / "out" / "mix.wav").exists()
 
 
+@pytest.mark.parametrize(
+    ("clip", "made"),
+    [
+        ("at = '1s'\nkind = 'file'\nfile = 'none.wav'", False),
+        ("at = '1s'\nkind = 'generate'\nlength = 1", False),
+        ("at = '1s'\nkind = 'generate'\nlength = '2s'\nprompt = 'x'\nmodel = 'none'", True),
+    ],
+    ids=["file", "unread", "generate"],
+)
+def test_a_broken_last_clip_never_shortens_the_stems(projects: Projects, clip: str, made: bool) -> None:
+    more = f"[[track]]\nname = 'b'\n[[track.clip]]\n{clip}\n[[output]]\nfile = '{{name}}.wav'\nof = 'stems'\n"
+    text = SONG.replace("{more}", more)
+    assert projects.render(text, "out", "--keep-going") == 1
+    assert (projects.folder / "out" / "a.wav").exists() == made
+    assert not made or projects.audio("a.wav").shape[1] == 3 * RATE
+    assert projects.render(text.replace("rate = ", "length = '3s'\nrate = "), "out", "--keep-going") == 1
+    assert projects.audio("a.wav").shape[1] == 3 * RATE
+
+
 def test_a_file_that_changes_while_the_project_is_rendered_is_not_taken_for_what_it_was(projects: Projects) -> None:
     project = read_project(SONG.replace("{more}", MIX))
     plan = plan_project(project, projects.folder, load_config())

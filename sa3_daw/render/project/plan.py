@@ -26,7 +26,7 @@ from sa3_daw.render.project.values import Clip, Effect, Output, Project, Strip
 MAX_SECONDS = 4 * 3600
 """Strips are summed in memory; this long, each takes 5.5 GB at 48 kHz."""
 LENGTH = "length of the project"
-"""What every output needs beside its strips, when there is none."""
+"""What every output needs beside its strips, when there is none or it cannot be told."""
 
 
 def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
@@ -34,18 +34,19 @@ def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
     grid = Grid(project.tempo, project.rate)
     clips = ClipPlanner(folder, grid, config)
     clips.add([*project.material, *(clip for strip in project.strips for clip in strip.clips)])
-    length = project.length_samples or last_end(project, clips)
+    length, untold = (project.length_samples, ()) if project.length_samples else last_end(project, clips)
     total = length + grid.place(project.tail, length)
     if total > MAX_SECONDS * project.rate:
         raise Problem(1, f"the project lasts {total} samples; allowed: {MAX_SECONDS} seconds")
     nodes = {planned.node.id: planned.node for planned in clips.planned.values()}
     problems = [*project.problems, *(clip for clip in project.material if isinstance(clip, Problem))]
-    if not length:
-        nodes[LENGTH] = Node(
-            LENGTH, 1, problem=Problem(1, "the project has no length: no clip on a track, and no length")
-        )
     strips = StripPlanner(project, clips, folder, length, total)
     nodes |= {node.id: node for node in strips.nodes()}
+    if untold:
+        nodes[LENGTH] = Node(LENGTH, 1, needs=untold)
+    elif not length:
+        problem = Problem(1, "the project has no length: no clip on a track, and no length")
+        nodes[LENGTH] = Node(LENGTH, 1, problem=problem)
     files: dict[str, int] = {}
     for output in project.outputs:
         try:
@@ -53,21 +54,25 @@ def plan_project(project: Project, folder: Path, config: DaemonConfig) -> Plan:
         except Problem as problem:
             problems.append(problem)
         else:
-            nodes |= {node.id: node if length else replace(node, needs=(LENGTH, *node.needs)) for node in found}
+            more = [LENGTH] if LENGTH in nodes else []
+            nodes |= {node.id: replace(node, needs=(*more, *node.needs)) for node in found}
     return Plan(project.rate, total, nodes, tuple(problems))
 
 
-def last_end(project: Project, clips: ClipPlanner) -> int:
-    """Return where the last clip ends that can be made."""
-    ends = [0]
+def last_end(project: Project, clips: ClipPlanner) -> tuple[int, tuple[str, ...]]:
+    """Return where the last clip ends, and the strips with a clip whose end cannot be told."""
+    ends, untold = [0], []
     for strip in project.strips:
         for clip in strip.clips:
-            if isinstance(clip, Clip) and clips.planned[clip.name].node.work:
-                try:
-                    ends.append(placed(clip, clips).start_sample + placed(clip, clips).num_samples)
-                except Problem:
-                    continue  # Said where the strip is planned.
-    return max(ends)
+            try:
+                placement = placed(clip, clips) if isinstance(clip, Clip) else None
+            except Problem:
+                placement = None  # What is wrong is said where the strip is planned.
+            if placement:
+                ends.append(placement.start_sample + placement.num_samples)
+            else:
+                untold.append(strip_id(strip.name))
+    return max(ends), tuple(untold)
 
 
 def placed(clip: Clip, clips: ClipPlanner) -> Placement:

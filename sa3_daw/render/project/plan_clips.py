@@ -60,15 +60,19 @@ class ClipPlanner:
                     circle = " from ".join(map(repr, circles[name]))
                     raise Problem(clip.line, f"clip {name!r} is made from itself: {circle}")
                 self.planned[name] = self._file(clip) if clip.making is None else self._made(clip, clip.making)
-            except Problem as problem:
-                self.planned[name] = broken(clip, problem)
             except Sa3Error as error:
-                self.planned[name] = broken(clip, Problem(clip.line, f"clip {name!r}: {error.message}"))
+                said = error if isinstance(error, Problem) else Problem(clip.line, f"clip {name!r}: {error.message}")
+                self.planned[name] = self._broken(clip, said)
 
     def place(self, clip: Clip) -> places.Clip:
         """Return where a planned clip's audio lies, by which words inside it are read."""
         planned = self.planned[clip.name]
         return places.Clip(self._grid.tempo, planned.start_sample, planned.node.num_samples, self._grid.rate)
+
+    def _broken(self, clip: Clip, problem: Problem) -> Planned:
+        """Return a clip that cannot be made, with its length where the project alone tells it."""
+        num_samples = self._grid.place(clip.length, clip.start_sample) if clip.kind == "generate" else 0
+        return Planned(Node(id_of(clip), clip.line, num_samples, problem=problem), clip.start_sample, "")
 
     def _file(self, clip: Clip) -> Planned:
         path = self._folder / Path(clip.file).expanduser()
@@ -131,10 +135,6 @@ class ClipPlanner:
             job = replace(job, start_sample=places.led_into(place, num_new))
             return edits.continue_before(job, NO_AUDIO, num_samples, num_new)
         return edits.continue_after(job, NO_AUDIO, num_samples, self._grid.place(clip.length, start + num_samples))
-
-
-def broken(clip: Clip, problem: Problem) -> Planned:
-    return Planned(Node(id_of(clip), clip.line, problem=problem), 0, "")
 
 
 def id_of(clip: Clip) -> str:

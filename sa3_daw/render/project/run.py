@@ -117,7 +117,7 @@ Connect = Callable[[], tuple[Session, int]]
 
 
 class Renderer:
-    """Makes nodes one by one in a folder. A session is asked for when the first clip needs one."""
+    """Makes nodes one by one in a folder. A session is asked for when a clip needs one."""
 
     def __init__(self, plan: Plan, tempo: TempoMap, folder: Path, connect: Connect, effect_seconds: float) -> None:
         self._plan = plan
@@ -136,13 +136,16 @@ class Renderer:
     def run(self, keep_going: bool, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
         """Make everything that is missing; return what became of every file and of every node that failed.
 
-        Without ``keep_going`` the first failure ends it. Raises DaemonUnreachable and OSError; what is done stays.
+        Without ``keep_going`` the first failure ends it. Raises, before anything is made, what keeps it from a session;
+        later DaemonUnreachable and OSError; what is done stays.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         missing = {node.id for node in to_make(self._plan, self.store, self.manifest)}
         failed = self._plan.blocked()
         nodes = self._plan.nodes.values()
         self._waiting.extend(node for node in nodes if node.id in missing and is_free_job(node))
+        if any(isinstance(node.work, JobWork) and node.id in missing for node in nodes):
+            self._session, self._in_flight = self._connect()
         outcomes: list[Outcome] = []
         try:
             for node in nodes:
@@ -199,8 +202,7 @@ class Renderer:
         return made
 
     def _generate(self, node: Node, work: JobWork) -> NDArray[np.float32]:
-        if self._session is None:
-            self._session, self._in_flight = self._connect()
+        assert self._session
         job = work.job
         if job.source is not None:
             audio = self._session.client.put_audio(self._audio(work.source))
