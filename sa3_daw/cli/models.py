@@ -84,7 +84,7 @@ def pull_one(arguments: Namespace) -> int:
 def bring_in(arguments: Namespace) -> int:
     source: Path = arguments.path.expanduser().absolute()
     if not (source / CONFIG_NAME).is_file():
-        raise invalid("folder", source, f"a folder that holds {CONFIG_NAME} and model.safetensors")
+        raise invalid("folder", str(source), f"a folder that holds {CONFIG_NAME} and model.safetensors")
     name = arguments.name or short_name(source.name)
     config = load_config()
     if name in model_folders(config):
