@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from plugin_host_tests.own_host import OwnHost, WindowHost
-from tests.bridge_build import PACKAGES, need
+from tests.bridge_build import CLANG, PACKAGES, need
 from tests.running_daemon import RunningDaemon, environment
 
 BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
 BUILD = BRIDGE / "build" / "host-tests"
 JUCE = {"juce-modules-source": "/usr/lib/x86_64-linux-gnu/cmake/JUCE-7.0.5/JUCEConfig.cmake"}
-PROGRAMS = ("sa3_test_host", "sa3_window_host")
+PROGRAMS = ("sa3_test_host", "sa3_window_host", "sa3_storm")
 SCREEN = {"xvfb": "/usr/bin/Xvfb", "openbox": "/usr/bin/openbox"}
 REAL_ENGINE = f"{sys.executable} -u -m sa3_daw.engine.main"
 OpenWindow = Callable[..., WindowHost]
@@ -29,7 +29,7 @@ OpenWindow = Callable[..., WindowHost]
 @pytest.fixture(scope="session")
 def plugin() -> Path:
     """The VST3 bundle, built incrementally; the first time takes minutes."""
-    need(PACKAGES)
+    need(PACKAGES | CLANG)
     if not any(Path("/usr/lib").glob("*/cmake/JUCE-7.0.5/JUCEConfig.cmake")):
         need(JUCE)
     launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")]
