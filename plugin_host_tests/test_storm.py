@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -19,7 +18,9 @@ REPORTED = 43
 
 def storm(word: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command, options = [str(program("sa3_storm")), word], {"RTSAN_OPTIONS": "halt_on_error=true", "DISPLAY": ":none"}
-    return subprocess.run(command, env={**variables, **options}, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env={**variables, **options}, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize(
