@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -146,6 +147,34 @@ def test_audio_that_is_not_what_the_job_names_is_refused_by_the_actor(tmp_path: 
     env = environment(tmp_path / "run")
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "InvalidField: source.audio is '000" in done.stderr
+
+
+def test_a_new_actor_removes_the_folders_of_killed_ones(tmp_path: Path) -> None:
+    code = (
+        "from sa3_daw.engine.ray_actor import RayActor; from tests.ray_fake_engine import fake; "
+        "actor = RayActor(fake); print(actor._folder, flush=True); input()"
+    )
+    env = environment(tmp_path / "run") | {"TMPDIR": str(tmp_path)}
+
+    def actor() -> tuple[subprocess.Popen[str], Path]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        folder = Path(process.stdout.readline().strip())
+        os.utime(folder, (0, 0))
+        return process, folder
+
+    killed, left = actor()
+    living, kept = actor()
+    assert left.is_dir() and kept.is_dir()
+    killed.kill()
+    killed.communicate()
+    last, its_own = actor()
+    assert kept.is_dir() and its_own.is_dir() and not left.exists()
+    for process, folder in ((living, kept), (last, its_own)):
+        process.communicate("\n")
+        assert process.returncode == 0 and not folder.exists()
 
 
 class KnownEngine(RemoteEngine):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
+from time import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,20 @@ from sa3_daw.daemon.admission import accepted, admit
 from sa3_daw.daemon.reports import hello_reply
 from sa3_daw.engine.compile_cache import keep_what_is_compiled
 from sa3_daw.engine.main import Engine, error_of_job, rest_between_regions
-from sa3_daw.errors import invalid
+from sa3_daw.errors import RequestError, invalid
 from sa3_daw.generation.events import Event
 from sa3_daw.job import Job
 from sa3_daw.logs import set_up_logging
+from sa3_daw.protocol.endpoints import DaemonLock
 from sa3_daw.protocol.messages import Accepted, HelloReply, Residency
 
 Report = Accepted | Event | Residency
 """What a job yields here: what it was accepted as, its events, and at the end which models are in memory."""
 MakeEngine = Callable[[DaemonConfig], Engine]
+
+PREFIX = "sa3-daw-engine-"
+NEW_SECONDS = 60.0
+"""A younger folder may not be locked yet."""
 
 
 def residents(config: DaemonConfig) -> Engine:
@@ -46,14 +52,28 @@ def residents(config: DaemonConfig) -> Engine:
     return engine
 
 
+def sweep(parent: Path) -> None:
+    """Remove what engines have left that were killed: their folders' locks are free."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        lock = DaemonLock(folder)
+        with suppress(OSError, RequestError):  # It is another user's, or its engine lives.
+            if time() - folder.stat().st_mtime > NEW_SECONDS:
+                lock.acquire()
+                shutil.rmtree(folder)
+        lock.release()
+
+
 class RayActor:
     """Runs one job at a time. Of its audio nothing stays on this machine's disk; what was compiled for it does."""
 
     def __init__(self, make_engine: MakeEngine) -> None:
         self._config = load_config()
         set_up_logging(self._config.log_level)
-        self._temporary = TemporaryDirectory(prefix="sa3-daw-engine-")
+        sweep(Path(gettempdir()))
+        self._temporary = TemporaryDirectory(prefix=PREFIX)
         self._folder = Path(self._temporary.name)
+        self._lock = DaemonLock(self._folder)
+        self._lock.acquire()
         cache = self._config.data_dir / "cache"
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._folder / "cache").symlink_to(cache)
