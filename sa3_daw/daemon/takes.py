@@ -240,8 +240,10 @@ class TakeStore:
             if audio not in needed and abs(now - changed) > ORPHAN_PATIENCE_SECONDS:
                 num_freed += self._remove_audio(audio)
         excess = None if limit is None else max(0, self.num_bytes - limit)
-        num_freed += self._latents.collect(lambda audio: self._audio.path(audio).is_file(), excess, most)
-        if limit is None or (most is not None and self._latents.num_bytes):  # What is left of them goes next time.
+        num_freed_latents = self._latents.collect(lambda audio: self._audio.path(audio).is_file(), excess, most)
+        num_freed += num_freed_latents
+        some_wait = most is not None and num_freed_latents > 0 and self._latents.num_bytes > 0
+        if limit is None or some_wait:  # The next latents go next time, before any take.
             return CollectGarbageReply(0, num_freed)
         for record in self._index.expendable():
             if self.num_bytes <= limit or num_takes == most:

@@ -21,6 +21,7 @@ import zmq
 
 from sa3_daw.config import config_from_plain
 from sa3_daw.engine.compile_cache import keep_what_is_compiled
+from sa3_daw.engine.spare_memory import SpareMemory
 from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
 from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
@@ -138,6 +139,7 @@ def serve(link: Link, engine: Engine, ahead: Ahead | None = None) -> None:
     """Do what the daemon asks until it says shutdown; between tasks, what an engine that looks ahead expects."""
     link.send(Ready(os.getpid()))
     told: tuple[ResidentModel, ...] = ()
+    spare_memory = SpareMemory()
     goes_on = True
     while goes_on:
         if engine.models() != told:
@@ -145,6 +147,7 @@ def serve(link: Link, engine: Engine, ahead: Ahead | None = None) -> None:
             link.send(Residency(told))
         if ahead is not None:
             work_ahead(link, ahead)
+        spare_memory.give_back_when_due()
         received = link.receive(wait=True)
         assert received is not None
         message, _ = received

@@ -55,14 +55,15 @@ class LatentFiles:
         part = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replaced = path.stat().st_size if path.exists() else 0
             part.write_bytes(hashlib.sha256(payload).digest() + payload)
             os.replace(part, path)
         except OSError as error:
             log.warning("latents are not stored: %s", error)
             return
-        self._num_written_bytes += DIGEST_BYTES + len(payload)
+        self._num_written_bytes += DIGEST_BYTES + len(payload) - replaced
 
     def take_num_written_bytes(self) -> int:
-        """Return the bytes written since the last call."""
+        """Return the bytes that files have grown by since the last call."""
         number, self._num_written_bytes = self._num_written_bytes, 0
         return number

@@ -1,7 +1,9 @@
 """Soak a daemon: `python -m tests.load.soak --minutes N`. Jobs of every verb, cancels and new clients, memory watched.
 
-Memory of front and engine is taken once a second from the daemon's own status. The first fifth is warm-up; then the
-medians of the first and the last third of what remains are compared: they may differ by MAX_GROWTH.
+Every memory with a bound is filled first: the engine's of heard latents and of texts, the store's of takes. Then the
+resident memory of front and engine is taken once a second from the daemon's own status, and so is the part of it that
+no file backs. The first fifth is left out; the medians of the first and the last third of what remains are compared:
+they may differ by MAX_GROWTH.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
+
 from sa3_daw import edits
 from sa3_daw.client import Client, new_job_id
 from sa3_daw.config import ENGINE_COMMAND
+from sa3_daw.generation.conditioning import REMEMBERED_TEXTS
+from sa3_daw.generation.heard import MAX_BYTES
 from sa3_daw.job import Job, Region
-from tests.running_daemon import RunningDaemon, a_job
+from tests.running_daemon import RunningDaemon, a_job, data_dir
 
 MAX_GROWTH = 0.02
 RATE = 48_000
@@ -43,10 +49,13 @@ def main() -> int:
 def soak(daemon: RunningDaemon, seconds: float, rng: random.Random) -> int:
     """Work until the time is over; tell the figures. Returns 1 when memory was not flat or a job failed."""
     started = sampled = monotonic()
-    front, engine = [], []
+    memory: dict[str, list[int]] = {name: [] for name in ("front", "front, anonymous", "engine", "engine, anonymous")}
     ends: Counter[str] = Counter()
     client = daemon.client()
     watcher = daemon.client()
+    num_filled = fill(client, daemon)
+    print(f"memories full after {num_filled} jobs and {monotonic() - started:.0f} s", flush=True)
+    started = sampled = monotonic()
     while monotonic() - started < seconds:
         if rng.random() < 0.1:
             client.close()
@@ -55,22 +64,48 @@ def soak(daemon: RunningDaemon, seconds: float, rng: random.Random) -> int:
         if monotonic() - sampled > 1:
             sampled = monotonic()
             status = watcher.status()
-            front.append(status.num_bytes)
-            engine.append(status.engine.num_bytes)
+            memory["front"].append(status.num_bytes)
+            memory["engine"].append(status.engine.num_bytes)
+            memory["front, anonymous"].append(anonymous_bytes(status.pid))
+            memory["engine, anonymous"].append(anonymous_bytes(status.engine.pid))
     status = watcher.status()
     client.close()
     watcher.close()
-    growths = {"front": growth_of(front), "engine": growth_of(engine)}
+    growths = {name: growth_of(values) for name, values in memory.items()}
     print(f"{seconds / 60:g} minutes, {sum(ends.values())} jobs: {dict(ends)}; {status.store.num_takes} takes kept")
     print(f"failed {status.num_failed}, engine deaths {status.engine.num_deaths}, still live {len(status.jobs)}")
-    for name, values in (("front", front), ("engine", engine)):
+    for name, values in memory.items():
         print(
             f"{name}: {values[0] / 1e6:.1f} MB at first, {values[-1] / 1e6:.1f} MB at last, "
             f"median of the last third against the first after warm-up {100 * growths[name]:+.2f} %; "
-            f"by tenths {' '.join(f'{value / 1e6:.0f}' for value in by_tenths(values))}"
+            f"by tenths {' '.join(f'{value / 1e6:.1f}' for value in by_tenths(values))}"
         )
     flat = all(growth <= MAX_GROWTH for growth in growths.values())
     return 0 if flat and not status.num_failed and not status.engine.num_deaths else 1
+
+
+def fill(client: Client, daemon: RunningDaemon) -> int:
+    """Fill what is remembered within bounds: texts and heard latents in the engine, takes on disk; return the jobs."""
+    for number in range(REMEMBERED_TEXTS):
+        client.generate(a_job(f"house drums and bass number {number}", num_samples=RATE // 2))
+    heard: dict[str, int] = {}
+    num_jobs = REMEMBERED_TEXTS
+    time = np.arange(20 * RATE, dtype=np.float32) / RATE
+    while sum(heard.values()) < MAX_BYTES:
+        samples = np.sin(2 * np.pi * (100 + num_jobs) * time, dtype=np.float32) / 2
+        audio = client.put_audio(np.stack((samples, samples)))
+        plain = replace(a_job("house drums and bass"), steps=4)
+        client.generate(edits.inpaint(plain, audio, len(samples), (Region(0, RATE // 2),)))
+        num_jobs += 1
+        latents = (data_dir(daemon.runtime_dir) / "latents").glob("*/*.latents")
+        heard |= {path.name: path.stat().st_size for path in latents}
+    return num_jobs
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Return the resident memory of a process that no file backs, on Linux."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 
 
 def growth_of(values: list[int]) -> float:

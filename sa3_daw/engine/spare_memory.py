@@ -1,0 +1,30 @@
+"""Freed memory, given back to the system now and then; glibc by itself keeps it in ever more pieces. Knows no model."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from time import monotonic
+
+PAUSE_SECONDS = 60.0
+"""After each time the next job has its pages to fetch anew, some 10 ms; so it is done seldom."""
+
+
+class SpareMemory:
+    """What this process has freed and still holds."""
+
+    def __init__(self) -> None:
+        self._given_back_at = monotonic()
+
+    def give_back_when_due(self) -> None:
+        """Give it back, unless that was done a short while ago."""
+        if monotonic() - self._given_back_at >= PAUSE_SECONDS:
+            give_back()
+            self._given_back_at = monotonic()
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,111 @@
+"""Latents on disk as the daemon counts and deletes them: each once, in bounded memory, past files that stay."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import time
+
+import pytest
+import torch
+
+from sa3_daw.blobs import latents_path
+from sa3_daw.config import load_config
+from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.back_room import BackRoom
+from sa3_daw.daemon.latent_shelf import LatentShelf
+from sa3_daw.daemon.recorder import Recorder
+from sa3_daw.daemon.takes import TakeStore
+from sa3_daw.generation.latent_files import LatentFiles
+from sa3_daw.protocol.messages import Audio
+from sa3_daw.take import TakeMade
+from tests.running_daemon import a_job
+
+NAME = "{:064x}".format
+
+
+def put(folder: Path, audio: str, num_bytes: int, changed: float) -> Path:
+    path = latents_path(folder, audio, "a")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(num_bytes))
+    os.utime(path, (changed, changed))
+    return path
+
+
+def stays(monkeypatch: pytest.MonkeyPatch, fixed: Callable[[Path], bool]) -> None:
+    """Let files be undeletable, also for root."""
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if fixed(path):
+            raise PermissionError("this file stays")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+
+def test_nothing_is_kept_of_audio_that_went(tmp_path: Path) -> None:
+    shelf = LatentShelf(tmp_path)
+    shelf.open()
+    known = fnmatch._compile_pattern.cache_info().currsize
+    for number in range(50):
+        put(tmp_path, NAME(number), 10, time())
+        assert shelf.remove_of(NAME(number)) == 10
+    assert fnmatch._compile_pattern.cache_info().currsize == known
+
+
+def test_latents_that_were_seen_before_they_are_told_count_once(tmp_path: Path) -> None:
+    shelf = LatentShelf(tmp_path)
+    put(tmp_path, NAME(1), 100, 1000.0)
+    shelf.open()
+    put(tmp_path, NAME(2), 10, time())
+    shelf.collect(lambda _: True, None, None)
+    shelf.written(10)
+    assert shelf.num_bytes == 110
+    shelf.collect(lambda _: True, None, None)
+    assert shelf.num_bytes == 110
+
+
+def test_latents_from_a_clock_that_ran_ahead_count_as_well(tmp_path: Path) -> None:
+    shelf = LatentShelf(tmp_path)
+    shelf.open()
+    put(tmp_path, NAME(1), 100, time() + 1e6)
+    shelf.collect(lambda _: True, None, None)
+    assert shelf.num_bytes == 100
+
+
+def test_latents_that_are_written_again_count_once(tmp_path: Path) -> None:
+    files = LatentFiles(tmp_path)
+    files.write(NAME(1), "a", torch.zeros(2, 4))
+    assert files.take_num_written_bytes() == latents_path(tmp_path, NAME(1), "a").stat().st_size
+    files.write(NAME(1), "a", torch.ones(2, 4))
+    assert files.take_num_written_bytes() == 0
+
+
+def test_latents_that_cannot_be_deleted_keep_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = LatentShelf(tmp_path)
+    fixed, free = (put(tmp_path, NAME(number), 10, 1000.0 + number) for number in range(2))
+    shelf.open()
+    stays(monkeypatch, lambda path: path == fixed)
+    assert shelf.collect(lambda _: True, 20, 1) == 10
+    assert fixed.exists() and not free.exists() and shelf.num_bytes == 10
+
+
+def test_latents_that_cannot_be_deleted_let_takes_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = BackRoom()
+    store = AudioStore(tmp_path, room)
+    takes = TakeStore(replace(load_config(), data_dir=tmp_path, takes_budget_mb=1), store, lambda: ())
+    put(tmp_path, NAME(1), 900_000, 1000.0)
+    takes.open()
+    stays(monkeypatch, lambda path: path.suffix == ".latents")
+    for value in range(4):
+        recorder = Recorder(a_job(num_samples=10_000, job_id=f"{value}"), store, takes, room)
+        recorder.add(Audio(0, 10_000, 2, 0), bytes([value]) * 80_000)
+        recorder.complete(TakeMade(0, 7, 10_000, 0.0, 0.0, None, None, None), lambda _: None)
+    room.close()
+    takes.make_room()
+    assert takes.status().num_takes < 4
+    takes.close()
