@@ -12,6 +12,7 @@ from sa3_daw.blobs import latents_path
 
 SUFFIX = latents_path(Path(), "any", "any").suffix
 
+
 class LatentShelf:
     """Files of latents under one data folder; each can be made again from its audio."""
 
