@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,17 @@ def config_of(name: str) -> dict[str, Any]:
 
 def table(name: str) -> dict[str, tuple[tuple[int, ...], bool]]:
     rows = [line.split("\t") for line in (FOLDER / f"{TABLES[name]}.tsv").read_text().splitlines()[1:]]
-    return {key: (tuple(json.loads(shape)), dtype == "F32") for key, shape, dtype in rows}
+    return {key: (tuple(json.loads(shape)), dtype == "F32") for keys, shape, dtype in rows for key in spelt_out(keys)}
+
+
+def spelt_out(keys: str) -> Iterator[str]:
+    """Yield the keys of a row: ``layers.{0..19}.bias`` stands for twenty."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", keys)
+    if found is None:
+        yield keys
+        return
+    for number in range(int(found[1]), int(found[2]) + 1):
+        yield from spelt_out(f"{keys[: found.start()]}{number}{keys[found.end() :]}")
 
 
 @pytest.mark.parametrize("name", TABLES)
