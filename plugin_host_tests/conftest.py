@@ -20,7 +20,7 @@ from tests.running_daemon import RunningDaemon, environment
 BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
 BUILD = BRIDGE / "build" / "host-tests"
 JUCE = {"juce-modules-source": "/usr/lib/x86_64-linux-gnu/cmake/JUCE-7.0.5/JUCEConfig.cmake"}
-PROGRAMS = ("sa3_test_host", "sa3_window_host", "sa3_storm")
+TARGETS = ("sa3_plugin_VST3", "sa3_plugin_LV2", "sa3_test_host", "sa3_window_host", "sa3_storm")
 SCREEN = {"xvfb": "/usr/bin/Xvfb", "openbox": "/usr/bin/openbox"}
 REAL_ENGINE = f"{sys.executable} -u -m sa3_daw.engine.main"
 OpenWindow = Callable[..., WindowHost]
@@ -35,7 +35,7 @@ def plugin() -> Path:
     launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")]
     commands = [
         ["cmake", "--preset", "host-tests", *launchers],
-        ["cmake", "--build", "--preset", "host-tests", "--target", "sa3_plugin_VST3", *PROGRAMS],
+        ["cmake", "--build", "--preset", "host-tests", "--target", *TARGETS],
     ]
     for command in commands:
         done = subprocess.run(command, cwd=BRIDGE, capture_output=True, text=True, check=False)

@@ -148,22 +148,29 @@ BASE64 = ".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
 MAGIC = (0x21324356).to_bytes(4, "little")
 
 
-def wrapped(own: bytes) -> bytes:
-    """Return a plugin's own state as JUCE's VST3 hosting stores it: XML with the bytes in JUCE's base 64."""
+def coded(own: bytes) -> str:
+    """Return bytes as JUCE writes them into texts: their number, a point, and its own base 64."""
     bits = int.from_bytes(own, "little")
-    text = "".join(BASE64[bits >> 6 * i & 63] for i in range((len(own) * 8 + 5) // 6))
+    return f"{len(own)}." + "".join(BASE64[bits >> 6 * i & 63] for i in range((len(own) * 8 + 5) // 6))
+
+
+def decoded(text: str) -> bytes:
+    size, _, letters = text.partition(".")
+    bits = sum(BASE64.index(char) << 6 * i for i, char in enumerate(letters))
+    return (bits & (1 << 8 * int(size)) - 1).to_bytes(int(size), "little")
+
+
+def wrapped(own: bytes) -> bytes:
+    """Return a plugin's own state as JUCE's VST3 hosting stores it: XML with the bytes as text."""
     head = '<?xml version="1.0" encoding="UTF-8"?> '
-    xml = f"{head}<VST3PluginState><IComponent>{len(own)}.{text}</IComponent></VST3PluginState>"
-    content = xml.encode()
+    content = f"{head}<VST3PluginState><IComponent>{coded(own)}</IComponent></VST3PluginState>".encode()
     return MAGIC + len(content).to_bytes(4, "little") + content + b"\0"
 
 
 def unwrapped(stored: bytes) -> bytes:
     """Return the plugin's own bytes, perhaps with the wrapper's after them."""
     text = stored[8:].rstrip(b"\0").decode()
-    size, _, coded = text.split("<IComponent>")[1].split("</IComponent>")[0].partition(".")
-    bits = sum(BASE64.index(char) << 6 * i for i, char in enumerate(coded))
-    return (bits & (1 << 8 * int(size)) - 1).to_bytes(int(size), "little")
+    return decoded(text.split("<IComponent>")[1].split("</IComponent>")[0])
 
 
 def json_in(stored: bytes) -> Any:
