@@ -14,7 +14,7 @@ from torch import Tensor
 import sa3_daw.embedded
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_training import measures
-from sa3_training.evaluation.nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, Sampling, generate, tempi
+from sa3_training.evaluation.nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, clip, tempi
 
 EMBEDDED = Path(next(iter(sa3_daw.embedded.__path__)))
 NANO = EMBEDDED / "nano"
@@ -32,10 +32,8 @@ def model() -> LoadedModel:
 def clips(name: str) -> list[Tensor]:
     """Six seconds per seed, each at its own tempo."""
     torch.set_num_threads(1)
-    spec = model().spec
-    sampling = Sampling(spec.default_steps, spec.default_guidance_scale)
     pairs = zip(tempi(SEEDS), SEEDS, strict=True)
-    return [generate(model(), PROMPTS[name], bpm, seed, sampling) for bpm, seed in pairs]
+    return [clip(model(), PROMPTS[name], bpm, seed) for bpm, seed in pairs]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,6 @@ from sa3_training.data.crops import Crops, told
 from sa3_training.data.describe import describe, write_captions
 from sa3_training.data.folder import Source, scan
 from sa3_training.data.latents import Beats, Item, encode_folder, lead_frames, read_folder
-from sa3_training.data.shards import write_shards
 
 RATE = 44100
 
@@ -237,19 +237,44 @@ def test_the_trigger_word_stands_before_captions_and_sometimes_alone(tmp_path: P
     assert 0.1 < share < 0.3
 
 
+def pack(shard: Path, *paths: Path) -> None:
+    """Write a tar file as ``tar -cf`` does."""
+    with tarfile.open(shard, "w:") as tar:
+        for path in paths:
+            tar.add(path, path.name)
+
+
 def test_shards_give_the_same_audio_as_the_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for index in range(5):
         path = write(data / f"{index}.wav", sound(1.0 + index / 10, level=0.1 + index / 20))
         path.with_suffix(".txt").write_text(f"clip {index}")
-    paths = write_shards(scan(data).sources, tmp_path / "shards", shard_bytes=900_000)
-    assert len(paths) > 1
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    pack(shards / "0.tar", *sorted(data.glob("[0-2].*")))
+    pack(shards / "1.tar", *sorted(data.glob("[34].*")))
     plain, _ = open_sounds(data)
-    packed, faults = open_sounds(tmp_path / "shards")
+    packed, faults = open_sounds(shards)
     assert not faults and [sound.caption for sound in packed] == [f"clip {index}" for index in range(5)]
     one, two = (draw_audio(sounds, 4, RATE // 2, RATE, random.Random(3)) for sounds in (plain, packed))
     assert torch.equal(one.audio_BCS, two.audio_BCS) and one.captions == two.captions
     assert one.audio_BCS.shape == (4, 2, RATE // 2)
+
+
+def test_every_bad_file_of_a_shard_is_named_and_the_rest_is_kept(zoo: Path, tmp_path: Path) -> None:
+    """A clip that is not a number, drawn once, would make the whole model one."""
+    shard = tmp_path / "zoo.tar"
+    pack(shard, *(path for path in sorted(zoo.iterdir()) if path.is_file()))
+    sounds, faults = open_sounds(shard)
+    in_folder = {(f.name, f.what) for f in scan(zoo).faults if "cannot be read" not in f.what and "/" not in f.name}
+    in_shard = {(f.name.removeprefix("zoo.tar/"), f.what) for f in faults if "cannot be read" not in f.what}
+    assert in_shard == in_folder
+    assert {"zoo.tar/corrupt.wav", "zoo.tar/text.mp3", "zoo.tar/nan.wav"} <= {f.name for f in faults if f.left_out}
+    assert {sound.name for sound in sounds} >= {"zoo.tar/good loop 120bpm.wav", "zoo.tar/mono8k.wav"}
+    assert next(sound for sound in sounds if "good" in sound.name).caption == "a good loop"
+    pack(shard, zoo / "nan.wav")
+    with pytest.raises(InvalidField, match=r"zoo\.tar/nan\.wav: holds NaN"):
+        open_sounds(shard)
 
 
 def test_a_shard_that_is_cut_off_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from sa3_daw.catalogue import EMBEDDED
+from sa3_training.cli import main
 from sa3_training.evaluation import basic_pitch, families, made_sections, material, musicnn, notes, timing, words
 from sa3_training.evaluation import nano as nano_measures
+from sa3_training.evaluation.curves import running_mean
 from sa3_training.evaluation.families import learn, share_first, solo_clips
 from sa3_training.evaluation.likeness import frechet, likeness, share_nearest
 from sa3_training.evaluation.made_sections import judged
@@ -21,6 +23,7 @@ from sa3_training.evaluation.page import Page, beside
 from sa3_training.evaluation.probes import seam_jump
 from sa3_training.evaluation.report import ReportRecipe, leaves, write_report
 from sa3_training.evaluation.tensorflow_files import table
+from sa3_training.progress import Reporter
 from tests.test_training_data import RATE, sound, write
 from tests.test_training_lora import squares
 from tests.test_training_losses import clicks
@@ -152,6 +155,20 @@ def test_two_pages_stand_side_by_side_by_their_sections() -> None:
     assert text.count("<h2>Both</h2>") == text.count("<h2>Only here</h2>") == text.count("not measured") == 1
     assert text.index("<h3>v1</h3>") < text.index("<h3>v2</h3>")
     assert dict(leaves({"a": {"b_c": 1.0, "name": "x"}, "d": [{"e": 2}]})) == {"a: b c": 1.0, "d 1: e": 2.0}
+
+
+def test_curves_are_drawn_of_every_number_of_every_stage(tmp_path: Path) -> None:
+    for name, keys in (("dit", ("loss", "unseen_error")), ("post", ("generator",))):
+        with Reporter(tmp_path, name) as report:
+            for step in range(1, 41):
+                report.numbers(step, {key: 2.0 / step for key in keys}, step / 40)
+            report.numbers(41, dict.fromkeys(keys, float("nan")), 1.0)
+    assert main(["curves", str(tmp_path), "--out", str(tmp_path / "curves.html")]) == 0
+    page = (tmp_path / "curves.html").read_text()
+    assert page.count("<h2>") == 2 and page.count("<svg") == 3 and page.count("<polyline") == 6
+    assert "unseen error: 2 to 0.0506" in page and "nan" not in page
+    assert main(["curves", str(tmp_path / "none")]) == 1
+    assert running_mean([1.0, 3.0] * 20)[-1] == 2
 
 
 def test_the_report_holds_every_measure_of_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

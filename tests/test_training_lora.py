@@ -28,7 +28,7 @@ from sa3_training.evaluation.likeness import distance
 from sa3_training.evaluation.probes import adapted
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.flow.loss import FlowRecipe, flow_loss
-from sa3_training.loop import Draw
+from sa3_training.loop import Draw, Position
 from sa3_training.lora import budget
 from sa3_training.lora.adapt import (
     ALL_KINDS,
@@ -261,6 +261,18 @@ def test_a_folder_with_another_run_is_refused(pack: tuple[PackRecipe, Path]) -> 
         train_pack(replace(recipe, adapter=AdapterRecipe(rank=3)), World())
     with pytest.raises(UnknownModel, match="nano"):
         train_pack(replace(recipe, model="small-music-base"), World())
+
+
+def test_a_run_that_is_stopped_says_so_and_names_no_pack(
+    pack: tuple[PackRecipe, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, _ = pack
+    monkeypatch.setattr("sa3_training.lora.train.train", lambda *_: Position(step=20, is_done=False))
+    words = ("--data", recipe.data, "--name", recipe.name, "--out", recipe.out, "--batch-size", 4, "--crop-seconds", 2,
+             "--learning-rate", recipe.learning_rate, "--preview-every", 0, "--steps", 60)  # fmt: skip
+    assert main(["lora", *map(str, words)]) == 130
+    said = capsys.readouterr()
+    assert "stopped at step 20 of 60; the same command goes on" in said.err and said.out == ""
 
 
 def test_the_command_says_what_is_wrong_and_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

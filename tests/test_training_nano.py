@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +13,23 @@ import torch
 from numpy.typing import NDArray
 
 from sa3_daw.catalogue import EMBEDDED
+from sa3_daw.errors import InvalidField
 from sa3_daw.generation.model import load_model
+from sa3_training import candidates as candidates_module
+from sa3_training.candidates import Candidates, digest, replace_folder, score
 from sa3_training.corpus.score import DRUMS, Score
 from sa3_training.corpus.sounds import SAMPLE_RATE
-from sa3_training.data.corpus_pool import Lengths
+from sa3_training.data import corpus_pool
+from sa3_training.data.corpus_pool import Lengths, render_clips
 from sa3_training.evaluation import families, material
 from sa3_training.evaluation import nano as nano_measures
-from sa3_training.loop import LoopRecipe, stored_step
-from sa3_training.nano import build_nano, score
+from sa3_training.evaluation.families import Families
+from sa3_training.lapped import LappedTransform
+from sa3_training.loop import stored_step
+from sa3_training.nano import build_nano
 from sa3_training.progress import read_log
-from sa3_training.recipes import NanoRecipe, NanoSize, nano
-from sa3_training.stages.same import SameRecipe
-from sa3_training.stages.warmup import WarmUpRecipe
+from sa3_training.recipes import nano_on_gpu
+from sa3_training.rehearsal import rehearsal
 from sa3_training.world import World
 
 
@@ -44,45 +50,88 @@ class Beeps:
         return audio
 
 
-def small() -> NanoRecipe:
-    recipe = nano()
-    few = LoopRecipe(num_steps=4, log_every_steps=1)
-    return replace(
-        recipe,
-        size=NanoSize(dit_width=64, dit_depth=1, decoder_depth=1),
-        fit_seeds=range(0, 3), clip_seeds=range(0, 6), solo_seeds=range(500_000, 500_004), clip_frames=40,
-        long_seeds=range(20_000, 20_002), long_frames=60,
-        held_out_seeds=range(100_000, 100_008), decoder_seeds=range(30_000, 30_002), decoder_clip_seconds=2.0,
-        codec=replace(recipe.codec, crop_frames=16, batch_size=1,
-                      losses=SameRecipe(discriminator_width=2, probe_width=16, probe_depth=1),
-                      loop=LoopRecipe(2, log_every_steps=1)),
-        lengths=Lengths(12, 40, 120), dit_loop=replace(few, num_steps=25),
-        guidance_loop=few, warm_up=WarmUpRecipe(teacher_steps=2), warm_up_loop=few, post_loop=few,
-        judge_teaching_seeds=range(40_000, 40_024), judge_seeds=1,
-    )  # fmt: skip
-
-
-def test_the_whole_pipeline_runs_and_a_second_run_does_nothing_again(
+def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (nano_measures, families, material):
         monkeypatch.setattr(module, "SECONDS", 1.5)
+    recipe = rehearsal(nano_on_gpu())
+    assert recipe.size.decoder_depth
     synthesiser = Beeps()
-    folder = build_nano(small(), synthesiser, tmp_path, World())
-    assert (stored_step(tmp_path / "dit.ckpt"), stored_step(tmp_path / "post.ckpt")) == (25, 4)
+    folder = build_nano(recipe, synthesiser, tmp_path, World())
+    for stage, steps in (("codec", 4), ("dit", 25), ("guidance", 4), ("warm-up", 4), ("post", 4)):
+        assert stored_step(tmp_path / f"{stage}.ckpt") == steps
     log = read_log(tmp_path / "dit.log")
     assert sum(entry["made"] for entry in log[-8:]) < sum(entry["made"] for entry in log[:8])
     candidates = json.loads((tmp_path / "candidates.json").read_text())
-    assert set(candidates) == {"shipped", "base", "unguided", "warm-up", "post"}
+    assert list(candidates) == ["shipped", "base", "unguided", "warm-up", "post"]
     best = max(candidates, key=lambda name: candidates[name]["score"])
     assert best == "shipped", "a few steps cannot beat it"
     kept, wanted = load_model(folder, "nano"), load_model(EMBEDDED / "nano", "nano")
     assert kept.spec.objective == wanted.spec.objective
     assert all(torch.equal(tensor, wanted.dit.state_dict()[key]) for key, tensor in kept.dit.state_dict().items())
+    finished = load_model(tmp_path / "candidates" / "post", "nano")
+    assert (finished.spec.sampler, finished.spec.default_guidance_scale) == ("pingpong", 1.0)
     before = synthesiser.rendered
-    num_solos = len(list(families.solo_clips(Beeps(), small().judge_teaching_seeds)))
-    build_nano(small(), synthesiser, tmp_path, World())
-    assert synthesiser.rendered - before == 2 + 8 + num_solos, "more than the judges was rendered again"
+    build_nano(recipe, synthesiser, tmp_path, World())
+    assert synthesiser.rendered - before == 8, "more than the decoder's judge hears was rendered again"
+    with pytest.raises(InvalidField, match="a run with another clip_frames"):
+        build_nano(replace(recipe, clip_frames=44), synthesiser, tmp_path, World())
+
+
+def playing(folder: Path, goodness: float) -> Path:
+    """Write a model folder of which only its goodness is known."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model_config.json").write_text(json.dumps(goodness))
+    return folder
+
+
+def goodness_of(judge: Families, folder: Path, seeds: range) -> dict[str, Any]:
+    heard = json.loads((folder / "model_config.json").read_text()) * len(seeds) / 3
+    return {
+        "tempo": {"on_tempo_asked": heard}, "centroid": {"whole_order": heard}, "bass": {"in_tune": heard},
+        "pad": {"in_tune": heard}, "families": {"right_family_first": heard},
+    }  # fmt: skip
+
+
+def test_the_best_candidate_so_far_lies_ready_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates_module, "measured_with", goodness_of)
+    taught: list[Families] = []
+
+    def teach() -> Families:
+        taught.append(Families((), torch.zeros(0), torch.zeros(0)))
+        return taught[-1]
+
+    def add(name: str, folder: Path) -> float:
+        Candidates(tmp_path / "out", teach, num_seeds=6, num_processes=1).add(name, folder)
+        found: float = json.loads((tmp_path / "out" / "nano" / "model_config.json").read_text())
+        return found
+
+    folders = {name: playing(tmp_path / name, good) for name, good in (("a", 0.5), ("b", 0.9), ("c", 0.7))}
+    assert [add(name, folder) for name, folder in folders.items()] == [0.5, 0.9, 0.9]
+    assert (add("a", folders["a"]), len(taught)) == (0.9, 3), "a resumed run measured again, or shipped a worse one"
+    assert (add("a", playing(folders["a"], 0.95)), len(taught)) == (0.95, 4)
+    scores = json.loads((tmp_path / "out" / "candidates.json").read_text())
+    assert scores["c"]["score"] == pytest.approx(0.7), "the mean over pieces of seeds"
+
+
+def test_a_copy_that_was_killed_half_way_is_made_whole(tmp_path: Path) -> None:
+    source, target = playing(tmp_path / "source", 1.0), tmp_path / "nano"
+    playing(tmp_path / "nano.old", 0.5)
+    (tmp_path / "nano.new").mkdir()
+    replace_folder(source, target)
+    assert digest(target) == digest(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nano", "source"]
+
+
+def test_any_number_of_processes_renders_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_pool, "CLIPS_PER_PIECE", 2)
+    weight = torch.randn(4, 2, 512, generator=torch.Generator().manual_seed(0))
+    one, two = (
+        render_clips(range(5), 200, LappedTransform(weight, weight), Beeps(), num_processes=number) for number in (1, 2)
+    )
+    assert all(torch.equal(getattr(one, key), getattr(two, key)) for key in ("latents", "grids", "states", "masks"))
+    assert one.latents.shape == (5, 4, 200) and torch.equal(one.caption_of, two.caption_of)
 
 
 def test_lengths_vary_evenly_in_octaves_at_one_cost() -> None:

@@ -6,15 +6,16 @@ instant the path holds either the old state or the new one.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from sa3_daw.errors import Sa3Error
+from sa3_daw.errors import Sa3Error, invalid
 
 
 class DiskFull(Sa3Error):
@@ -51,6 +52,22 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read what ``save_state`` wrote, onto the CPU; no code in the file is run."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def remember(recipe: Mapping[str, Any], out: Path, name: str, may_change: Collection[str]) -> None:
+    """Write what decides a run into ``out/name.recipe.json``, that nobody goes on with another recipe by mistake.
+
+    Raises InvalidField, naming what differs, when a run of another recipe lies there; what ``may_change`` may differ.
+    """
+    path = out / f"{name}.recipe.json"
+    values: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        changed = [key for key in values if before.get(key) != values[key] and key not in may_change]
+        if changed:
+            raise invalid("out", str(out), f"another folder: this one holds a run with another {', '.join(changed)}")
+    content = json.dumps(values, indent=1).encode()
+    replace_file(path, lambda file: file.write(content) and None)
 
 
 def require_disk(folder: Path, num_bytes: int, purpose: str) -> None:

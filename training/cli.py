@@ -17,12 +17,15 @@ from sa3_daw.errors import Sa3Error
 from sa3_training.corpus.sounds import Renderer, sound_font
 from sa3_training.data.describe import write_captions
 from sa3_training.data.folder import scan
+from sa3_training.evaluation.curves import write_curves
 from sa3_training.evaluation.report import ReportRecipe, write_report
 from sa3_training.lora.adapt import ALL_KINDS, AdapterRecipe
 from sa3_training.lora.train import PackRecipe, train_pack
 from sa3_training.nano import build_nano
 from sa3_training.rebuild import StageRun, distil, post_train, train_dit, train_same
 from sa3_training.recipes import nano, nano_on_gpu
+from sa3_training.rehearsal import rehearsal
+from sa3_training.shared_work import num_cores
 from sa3_training.world import World, join_world, leave_world
 
 INTERRUPTED = 130
@@ -39,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(arguments, world)
     except (Sa3Error, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"sa3-train: {error}", file=sys.stderr)
+        return 1
+    except torch.OutOfMemoryError as error:
+        print(f"sa3-train: the GPU's memory does not suffice; --batch-size or --crop-seconds: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno not in FULL:
@@ -67,10 +73,15 @@ def _run(arguments: argparse.Namespace, world: World) -> None:
                 if fault.left_out:
                     print(fault, file=sys.stderr)
         case "nano":
-            recipe = nano_on_gpu() if world.device.type == "cuda" else nano()
-            tell(build_nano(recipe, Renderer(sound_font()), arguments.out, world))
+            on_gpu = arguments.recipe == "gpu" or (arguments.recipe == "auto" and world.device.type == "cuda")
+            recipe = nano_on_gpu() if on_gpu else nano()
+            recipe = rehearsal(recipe) if arguments.rehearse else recipe
+            processes = arguments.processes or num_cores()
+            tell(build_nano(recipe, Renderer(sound_font()), arguments.out, world, processes))
         case "evaluate":
             tell(write_report(_report_recipe(arguments)))
+        case "curves":
+            tell(write_curves(arguments.folder, arguments.out))
         case stage:
             run = {"same": train_same, "dit": train_dit, "distill": distil, "post": post_train}[stage]
             tell(run(_stage_run(arguments), world))
@@ -146,6 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     captions.add_argument("--data", type=Path, required=True)
     build = commands.add_parser("nano", help="compose the corpus, train the embedded model, keep the best")
     build.add_argument("--out", type=Path, required=True, help="work folder; a stopped run continues in it")
+    build.add_argument("--recipe", default="auto", choices=("auto", "cpu", "gpu"), help="auto: what suits the device")
+    build.add_argument(
+        "--processes", type=int, default=0, help="that render the corpus and measure candidates (default: every core)"
+    )
+    build.add_argument(
+        "--rehearse", action="store_true", help="every stage at a tiny size, to see that all is there; makes no music"
+    )
     same = commands.add_parser("same", help="train an autoencoder, or teach one a larger one's latents")
     _add_stage(same, "the model whose autoencoder is trained")
     same.add_argument("--teacher", dest="other", help="model whose autoencoder is taught (smaller from larger)")
@@ -172,6 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--against", default="", help="a second model, shown side by side with the first")
     measure.add_argument("--seeds", type=int, default=8, help="clips per prompt (default 8)")
     measure.add_argument("--corpus", action="store_true", help="measure nano's corpus too (needs the sound font)")
+    curves = commands.add_parser("curves", help="draw every number that a run's stages logged on one HTML page")
+    curves.add_argument("folder", type=Path, help="work folder of the run")
+    curves.add_argument("--out", type=Path, default=Path("curves.html"))
     return parser
 
 

@@ -1,38 +1,35 @@
 """The whole recipe of nano in a straight line: fit, render, train, post-train, judge, keep the best. Knows no flags.
 
-Every stage leaves a file and goes on where it stopped. What is kept in ``out/nano`` is whichever finished candidate
-the measures like best, the model shipped today among them, so a later stage can only help.
+Every stage leaves a file and goes on where it stopped. After each, ``out/nano`` holds whichever finished candidate the
+measures like best, the model shipped today among them, so a later stage can only help.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import random
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sa3_daw.catalogue import EMBEDDED
-from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER, load_model
+from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.models.text_encoder import MiniLM
-from sa3_training.checkpoints import load_state, replace_file, save_state
+from sa3_training.candidates import Candidates
+from sa3_training.checkpoints import load_state, remember, save_state
 from sa3_training.corpus.score import ChooseParts, choose_mostly_one, choose_parts, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
 from sa3_training.data.audio import AudioBatch
-from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_clips, save_clips
+from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_audio, render_clips, save_clips
 from sa3_training.data.crops import on_device
-from sa3_training.evaluation.families import Families, learn, share_first, solo_clips
-from sa3_training.evaluation.material import clips_of_families
-from sa3_training.evaluation.nano import Sampling, generated
+from sa3_training.evaluation.families import Families, learn, solo_clips
 from sa3_training.evaluation.reconstruction import comb_db, mel_error
 from sa3_training.export import export
 from sa3_training.flow.denoiser import Batch, Denoiser
@@ -57,45 +54,58 @@ from sa3_training.stages.same import same_stage
 from sa3_training.stages.warmup import warm_up_stage
 from sa3_training.world import World
 
+MAY_CHANGE_ON_RESUME = ("dit_loop", "guidance_loop", "warm_up_loop", "post_loop", "judge_seeds")
 LOOK_EVERY_STEPS = 200
 HELD_OUT_BATCHES = 4
 WORST_COMB_DB = 1.0
 """A decoder may add no more than this to the original's patch comb, or the closed form is kept."""
 
 
-def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World) -> Path:
-    """Run every stage that is not done yet; return the model folder ``out/nano``, the best candidate so far."""
-    out.mkdir(parents=True, exist_ok=True)
-    if not world.is_first:
+def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World, num_processes: int = 1) -> Path:
+    """Run every stage that is not done yet; return the model folder ``out/nano``, the best candidate so far.
+
+    ``num_processes`` render the corpus and measure the candidates. Raises InvalidField when ``out`` holds a run of
+    another recipe.
+    """
+    if world.is_first:
+        remember(asdict(recipe), out, "nano", MAY_CHANGE_ON_RESUME)
+    else:
         world.wait()
     transform = lapped_transform(recipe, renderer, out / "lapped.pt")
+
+    def pool(name: str, seeds: range, num_frames: int, choose: ChooseParts = choose_parts) -> Clips:
+        return clips(seeds, num_frames, transform, renderer, out / f"{name}.pt", choose, num_processes)
+
     pools = [
-        clips(recipe.clip_seeds, recipe.clip_frames, transform, renderer, out / "clips.pt"),
-        clips(recipe.solo_seeds, recipe.clip_frames, transform, renderer, out / "solo.pt", choose_mostly_one),
-        clips(recipe.long_seeds, recipe.long_frames, transform, renderer, out / "long.pt"),
+        pool("clips", recipe.clip_seeds, recipe.clip_frames),
+        pool("solo", recipe.solo_seeds, recipe.clip_frames, choose_mostly_one),
+        pool("long", recipe.long_seeds, recipe.long_frames),
     ]
-    unseen = clips(recipe.held_out_seeds, recipe.clip_frames, transform, renderer, out / "unseen.pt")
+    unseen = pool("unseen", recipe.held_out_seeds, recipe.clip_frames)
     if world.is_first:
         world.wait()
-    recipe, same = codec(recipe, transform, renderer, out, world)
+    recipe, same = codec(recipe, transform, renderer, out, world, num_processes)
     spec = ModelSpec.from_config(nano_config(recipe.size), "nano")
-    candidates = {"shipped": EMBEDDED / "nano"}
-    base = flow(recipe, spec, pools, unseen, out, world)
-    candidates["base"] = write_candidate(recipe, base, same, out / "candidates" / "base", sampled=Sampled.GUIDED)
-    unguided = guidance(recipe, spec, base, pools, out, world)
-    candidates["unguided"] = write_candidate(
-        recipe, unguided, same, out / "candidates" / "unguided", sampled=Sampled.UNGUIDED
+    candidates = Candidates(
+        out, lambda: families_of(recipe.judge_teaching_seeds, same, renderer), recipe.judge_seeds, num_processes
     )
-    student = warm_up(recipe, spec, base, unguided, pools, out, world)
-    candidates["warm-up"] = write_candidate(
-        recipe, student, same, out / "candidates" / "warm-up", sampled=Sampled.DISTILLED
-    )
-    finished = post(recipe, spec, base, student, pools, out, world)
-    candidates["post"] = write_candidate(recipe, finished, same, out / "candidates" / "post", sampled=Sampled.DISTILLED)
+
+    def finish(name: str, weights: dict[str, Tensor], sampled: Sampled) -> None:
+        if world.is_first:
+            folder = out / "candidates" / name
+            export(nano_config(recipe.size, sampled), weights, same.state_dict(), folder)
+            candidates.add(name, folder)
+        world.wait()
+
     if world.is_first:
-        judge = families_of(recipe.judge_teaching_seeds, same, renderer)
-        keep_best(candidates, judge, recipe.judge_seeds, out)
-    world.wait()
+        candidates.add("shipped", EMBEDDED / "nano")
+    base = flow(recipe, spec, pools, unseen, out, world)
+    finish("base", base, Sampled.GUIDED)
+    unguided = guidance(recipe, spec, base, pools, out, world)
+    finish("unguided", unguided, Sampled.UNGUIDED)
+    student = warm_up(recipe, spec, base, unguided, pools, out, world)
+    finish("warm-up", student, Sampled.DISTILLED)
+    finish("post", post(recipe, spec, base, student, pools, out, world), Sampled.DISTILLED)
     return out / "nano"
 
 
@@ -115,17 +125,17 @@ def clips(
     transform: LappedTransform,
     renderer: Renders,
     path: Path,
-    choose: ChooseParts = choose_parts,
+    choose: ChooseParts,
+    num_processes: int,
 ) -> Clips:
     """Render and encode a pool of clips, or read it."""
     if not path.exists():
-        encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
-        save_clips(render_clips(seeds, num_frames, transform, renderer, encoder, choose), path)
+        save_clips(render_clips(seeds, num_frames, transform, renderer, choose, num_processes), path)
     return load_clips(path)
 
 
 def codec(
-    recipe: NanoRecipe, transform: LappedTransform, renderer: Renders, out: Path, world: World
+    recipe: NanoRecipe, transform: LappedTransform, renderer: Renders, out: Path, world: World, num_processes: int
 ) -> tuple[NanoRecipe, Same]:
     """Train the decoder's transformer path, if the recipe has one, and keep it only if it sounds better."""
     closed = replace(recipe, size=replace(recipe.size, decoder_depth=0))
@@ -135,11 +145,14 @@ def codec(
     torch.manual_seed(recipe.codec.loop.seed)
     learned = new_same(ModelSpec.from_config(nano_config(recipe.size), "nano").same, transform).to(world.device)
     encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
-    pool = rendered(recipe.decoder_seeds, recipe.decoder_clip_seconds, renderer)
     length = recipe.codec.crop_frames * NANO_FRAME_SAMPLES
 
+    @cache
+    def audio_pool() -> Tensor:
+        return render_audio(recipe.decoder_seeds, recipe.decoder_clip_seconds, renderer, num_processes)
+
     def batches(draw: Draw) -> AudioBatch:
-        rng = draw.random()
+        rng, pool = draw.random(), audio_pool()
         rows = [rng.randrange(len(pool)) for _ in range(recipe.codec.batch_size)]
         starts = [rng.randint(0, pool.shape[-1] - length) for _ in rows]
         cut = [pool[row, :, start : start + length] for row, start in zip(rows, starts, strict=True)]
@@ -157,7 +170,7 @@ def codec(
         {key.removeprefix("same."): value for key, value in state.items() if key.startswith("same.")}
     )
     learned.cpu()
-    audio = rendered(recipe.held_out_seeds[:16], 6.0, renderer).float() / 32767
+    audio = render_audio(recipe.held_out_seeds[:16], 6.0, renderer).float() / 32767
     return (recipe, learned) if is_better_codec(learned, plain, audio) else (closed, plain)
 
 
@@ -169,12 +182,6 @@ def is_better_codec(learned: Same, plain: Same, audio_BCS: Tensor) -> bool:
     ours, theirs = learned.decode(latents), plain.decode(latents)
     original, comb = (fmean(comb_db(clip, 256) for clip in group) for group in (audio, ours))
     return mel_error(ours, audio) < mel_error(theirs, audio) and comb < original + WORST_COMB_DB
-
-
-def rendered(seeds: range, seconds: float, renderer: Renders) -> Tensor:
-    """Return corpus audio, int16 [N, 2, S]; rendering it again is faster than reading it."""
-    each = (renderer.render(compose(seed, seconds), seconds) for seed in seeds)
-    return torch.stack([(torch.from_numpy(audio) * 32767).to(torch.int16) for audio in each])
 
 
 def flow(
@@ -293,14 +300,6 @@ def run(
         raise KeyboardInterrupt(f"{name} stopped at step {position.step}; the same command goes on from there")
 
 
-def write_candidate(
-    recipe: NanoRecipe, weights: dict[str, Tensor], same: Same, folder: Path, *, sampled: Sampled
-) -> Path:
-    """Write one finished model."""
-    export(nano_config(recipe.size, sampled), weights, same.state_dict(), folder)
-    return folder
-
-
 @torch.inference_mode()
 def families_of(seeds: range, same: Same, renderer: Renders) -> Families:
     """Teach the judge of instrument families by corpus clips as the codec passes them."""
@@ -310,33 +309,4 @@ def families_of(seeds: range, same: Same, renderer: Renders) -> Families:
             (family, same.decode(same.encode(audio[None, :, : audio.shape[-1] // whole * whole]))[0])
             for family, audio in solo_clips(renderer, seeds)
         ]
-    )
-
-
-def keep_best(candidates: dict[str, Path], judge: Families, num_seeds: int, out: Path) -> None:
-    """Measure every candidate, write ``out/candidates.json``, and copy the best to ``out/nano``."""
-    scores: dict[str, Any] = {}
-    for name, folder in candidates.items():
-        model = load_model(folder, "nano")
-        sampling = Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
-        measured = generated(model, sampling, range(num_seeds))
-        asked = [(clip.family, clip.audio_CS) for clip in clips_of_families(model, num_seeds)]
-        measured["families"] = {"right_family_first": share_first(judge, asked)}
-        scores[name] = {"score": score(measured), "measured": measured}
-    text = json.dumps(scores, indent=1).encode()
-    replace_file(out / "candidates.json", lambda file: file.write(text) and None)
-    best = max(scores, key=lambda name: scores[name]["score"])
-    shutil.copytree(candidates[best], out / "nano", dirs_exist_ok=True)
-
-
-def score(measured: dict[str, Any]) -> float:
-    """Return the mean of what can be heard: the right instrument, on tempo, brightness in order, bass, pads in tune."""
-    return fmean(
-        (
-            measured["families"]["right_family_first"],
-            measured["tempo"]["on_tempo_asked"],
-            measured["centroid"]["whole_order"],
-            measured["bass"]["in_tune"],
-            measured["pad"]["in_tune"],
-        )
     )

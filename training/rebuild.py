@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from sa3_daw.models.dit import DiT
 from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, SameSpec
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import remember, replace_file
 from sa3_training.data.audio import AudioBatch, draw_audio, open_sounds
 from sa3_training.data.crops import Crops
 from sa3_training.data.describe import describe
+from sa3_training.data.folder import Fault, in_words
 from sa3_training.data.latents import encode_folder
 from sa3_training.export import export
 from sa3_training.flow.denoiser import Batch, Denoiser, initialise
@@ -43,6 +44,7 @@ from sa3_training.world import World
 
 SAME_FILE = "model.safetensors"
 ALIGN_STEPS = 1000
+MAY_CHANGE_ON_RESUME = ("data", "out", "num_steps", "minutes", "tensorboard")
 SMALL_WIDTH = 512
 """Models narrower than this train on many short crops at a time."""
 
@@ -73,6 +75,7 @@ class StageRun:
 
 def train_same(run: StageRun, world: World) -> Path:
     """Train the model's autoencoder, or teach it a larger one's latents; return the folder with its weights."""
+    _begin(run, "same", world)
     model = _load(run.model, fresh=run.fresh)
     same = model.same.to(world.device).train()
     if run.fresh:
@@ -139,6 +142,7 @@ def same_recipe(spec: SameSpec, num_steps: int) -> SameRecipe:
 
 def train_dit(run: StageRun, world: World) -> Path:
     """Train the model's DiT and conditioner by flow matching; return the new model's folder."""
+    _begin(run, "dit", world)
     model = _load(run.model, fresh=run.fresh)
     if run.other:
         tensors = read_tensors(Path(run.other))
@@ -151,12 +155,13 @@ def train_dit(run: StageRun, world: World) -> Path:
     world.spread(denoiser)
     loop = run.loop(100_000)
     stage = dit_stage(denoiser, _drawing(crops), _frame_rate(model), DitRecipe(), loop, world)
-    _go(stage, loop, run, "dit", world, [])
+    _go(stage, loop, run, "dit", world)
     return _write(run, model, averaged(run.out / "dit.ckpt", "dit"), distilled=False, world=world)
 
 
 def distil(run: StageRun, world: World) -> Path:
     """Teach a copy of the model to need few steps and no guidance; return its folder."""
+    _begin(run, "distill", world)
     model = _load(run.model)
     crops = _crops(run, model, world)
     teacher = Denoiser(model.dit, model.conditioner).to(world.device)
@@ -165,12 +170,13 @@ def distil(run: StageRun, world: World) -> Path:
         world.spread(part)
     loop = run.loop(5000)
     stage = warm_up_stage(student, teacher, _drawing(crops), WarmUpRecipe(), loop, world)
-    _go(stage, loop, run, "distill", world, [])
+    _go(stage, loop, run, "distill", world)
     return _write(run, model, averaged(run.out / "distill.ckpt", "dit"), distilled=True, world=world)
 
 
 def post_train(run: StageRun, world: World) -> Path:
     """Post-train a distilled model against a discriminator made of its base; return its folder."""
+    _begin(run, "post", world)
     base = _load(run.model)
     student_model = _load(run.other)
     crops = _crops(run, base, world)
@@ -183,8 +189,14 @@ def post_train(run: StageRun, world: World) -> Path:
     loop = run.loop(5000)
     alignment = _alignment(run, base, crops, world) if run.align else None
     stage = post_stage(student, discriminator, _drawing(crops), recipe, loop, world, alignment)
-    _go(stage, loop, run, "post", world, [])
+    _go(stage, loop, run, "post", world)
     return _write(run, base, averaged(run.out / "post.ckpt", "dit"), distilled=True, world=world)
+
+
+def _begin(run: StageRun, name: str, world: World) -> None:
+    if world.is_first:
+        remember(asdict(run), run.out, name, MAY_CHANGE_ON_RESUME)
+    world.wait()
 
 
 def _alignment(run: StageRun, model: LoadedModel, crops: Crops, world: World) -> Alignment:
@@ -193,7 +205,7 @@ def _alignment(run: StageRun, model: LoadedModel, crops: Crops, world: World) ->
     recipe = AlignRecipe()
     pair = Embedders(model.spec.dit.latent_dim, model.spec.conditioning.cond_dim, recipe).to(world.device)
     loop = run.loop(ALIGN_STEPS)
-    _go(align_stage(pair, _drawing(crops), recipe, loop, world), loop, run, "align", world, [])
+    _go(align_stage(pair, _drawing(crops), recipe, loop, world), loop, run, "align", world)
     return pair.frozen(run.align)
 
 
@@ -250,8 +262,8 @@ def _crops(run: StageRun, model: LoadedModel, world: World) -> Crops:
     frames = max(1, round((run.crop_seconds or (6.0 if small else 60.0)) * _frame_rate(model)))
     described = [describe(source, run.data) for source in sounds]
     with Reporter(run.out, "encode", quiet=not world.is_first) as report:
-        for fault in faults:
-            report.say(fault)
+        for line in in_words(faults):
+            report.say(line)
         if not world.is_first:
             world.wait()
         items = encode_folder(described, model.same, spec, run.out / "latents", report.say)
@@ -285,12 +297,12 @@ def _frame_rate(model: LoadedModel) -> float:
     return model.spec.sample_rate / model.spec.samples_per_frame
 
 
-def _go(stage: Stage, loop: LoopRecipe, run: StageRun, name: str, world: World, faults: Sequence[str]) -> None:
+def _go(stage: Stage, loop: LoopRecipe, run: StageRun, name: str, world: World, faults: Sequence[Fault] = ()) -> None:
     """Train to the end. Raises KeyboardInterrupt, saying how to go on, when it was asked to stop."""
     first = world.is_first
     with Reporter(run.out, name, bar=first, tensorboard=run.tensorboard and first, quiet=not first) as report:
-        for fault in faults:
-            report.say(fault)
+        for line in in_words(faults):
+            report.say(line)
         position = train(stage, loop, run.out, name, world, report)
     if not position.is_done:
         raise KeyboardInterrupt(f"{name} stopped at step {position.step}; the same command goes on from there")

@@ -55,8 +55,13 @@ class Renderer:
             import tinysoundfont
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("run 'pip install --no-deps tinysoundfont' to render the corpus") from error
+        self._path = path
         self._synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
         self._font = self._synth.sfload(str(path))
+
+    def __reduce__(self) -> tuple[type[Renderer], tuple[Path]]:
+        """Let another process open the font for itself."""
+        return Renderer, (self._path,)
 
     def render(self, score: Score, seconds: float) -> NDArray[np.float32]:
         """Return audio [2, seconds * SAMPLE_RATE]; note starts are exact to the sample.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sa3_daw.errors import invalid
-from sa3_training.data.folder import SILENCE_PEAK, Sound, scan
+from sa3_training.data.folder import SILENCE_PEAK, Fault, Sound, scan
 from sa3_training.data.latents import model_rate
 from sa3_training.data.shards import read_shards
 
@@ -24,16 +24,20 @@ TRIES = 10
 """How often a silent stretch is drawn again before it is taken as it is."""
 
 
-def open_sounds(path: Path) -> tuple[list[Sound], list[str]]:
-    """Return the sounds of a folder of audio, of a folder of tar shards or of one shard, and their faults in words."""
+def open_sounds(path: Path) -> tuple[list[Sound], list[Fault]]:
+    """Return the sounds of a folder of audio, of a folder of tar shards or of one shard, and what is wrong with them.
+
+    Raises InvalidField, listing every fault, when nothing can be trained on.
+    """
     shards = sorted(path.glob("*.tar")) if path.is_dir() else [path] if path.suffix == ".tar" else []
     if shards:
         clips, faults = read_shards(shards)
         if not clips:
-            raise invalid("data", str(path), f"shards with audio in them ({'; '.join(faults) or 'none found'})")
+            listed = "; ".join(map(str, faults)) or "none found"
+            raise invalid("data", str(path), f"shards with usable audio in them ({listed})")
         return list(clips), faults
     found = scan(path)
-    return list(found.sources), [str(fault) for fault in found.faults]
+    return list(found.sources), list(found.faults)
 
 
 @dataclass(frozen=True)

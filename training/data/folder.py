@@ -7,10 +7,10 @@ used and mentioned. Nothing here writes into the user's folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import soundfile
@@ -30,6 +30,8 @@ CLIPPED_SHARE = 1e-3
 
 LOW_RATE = 32_000
 BLOCK_SAMPLES = 1 << 18
+NO_CAPTION = "has no caption; one is made from its name and sound"
+EMPTY_CAPTION = "has an empty caption; one is made from its name and sound"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.what}{' (left out)' if self.left_out else ''}"
+
+
+def in_words(faults: Sequence[Fault]) -> list[str]:
+    """Return one line for each thing that is wrong, with all the files it is wrong with."""
+    names: dict[tuple[str, bool], list[str]] = {}
+    for fault in faults:
+        names.setdefault((fault.what, fault.left_out), []).append(fault.name)
+    return [str(Fault(", ".join(files), what, left_out)) for (what, left_out), files in names.items()]
 
 
 class Sound(Protocol):
@@ -136,12 +146,31 @@ def _audio_files(folder: Path) -> Iterator[Path]:
 
 
 def _look_at(path: Path, name: str) -> tuple[Source | None, list[Fault]]:
-    if path.stat().st_size == 0:
+    usable, faults = examine(lambda: path, path.stat().st_size, name)
+    if usable is None:
+        return None, faults
+    caption, note = _caption(path)
+    faults += [Fault(name, note, False)] if note else []
+    return Source(path, name, usable.num_samples, usable.sample_rate, usable.num_channels, caption), faults
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What can be used of one audio file."""
+
+    num_samples: int
+    sample_rate: int
+    num_channels: int
+
+
+def examine(content: Callable[[], Path | BinaryIO], num_bytes: int, name: str) -> tuple[Usable | None, list[Fault]]:
+    """Read an audio file once, wherever it lies; return what can be used of it, if anything, and what is wrong."""
+    if num_bytes == 0:
         return None, [Fault(name, "is an empty file", True)]
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(content())
         used = min(info.frames, int(MOST_SECONDS_PER_FILE * info.samplerate))
-        peak, clipped, finite, read = _levels(path, used)
+        peak, clipped, finite, read = _levels(content(), used)
     except (soundfile.LibsndfileError, OSError) as error:
         return None, [Fault(name, f"cannot be read: {error}", True)]
     if read < SHORTEST_SECONDS * info.samplerate:
@@ -154,7 +183,7 @@ def _look_at(path: Path, name: str) -> tuple[Source | None, list[Fault]]:
     if read < used:
         notes.append(f"ends after {read / info.samplerate:.1f} s, its header promises {info.duration:.1f} s")
     if clipped > CLIPPED_SHARE:
-        notes.append(f"is clipped ({100 * clipped:.1f} % of its samples at full scale); the pack will learn that")
+        notes.append(f"is clipped ({100 * clipped:.1f} % of its samples at full scale); the model will learn that")
     if info.samplerate < LOW_RATE:
         notes.append(f"has a rate of {info.samplerate} Hz: nothing above {info.samplerate / 2000:g} kHz can be learned")
     if info.channels == 1:
@@ -163,16 +192,13 @@ def _look_at(path: Path, name: str) -> tuple[Source | None, list[Fault]]:
         notes.append(f"has {info.channels} channels; the first two are used")
     if info.frames > used:
         notes.append(f"is {info.duration / 60:.0f} minutes long; the first {MOST_SECONDS_PER_FILE / 60:.0f} are used")
-    caption, note = _caption(path)
-    notes += [note] if note else []
-    source = Source(path, name, read, info.samplerate, info.channels, caption)
-    return source, [Fault(name, note, False) for note in notes]
+    return Usable(read, info.samplerate, info.channels), [Fault(name, note, False) for note in notes]
 
 
-def _levels(path: Path, used: int) -> tuple[float, float, bool, int]:
+def _levels(content: Path | BinaryIO, used: int) -> tuple[float, float, bool, int]:
     """Return peak, share of samples at full scale, whether all are finite, and how many can really be read."""
     peak, clipped, finite, read = 0.0, 0, True, 0
-    for block in soundfile.blocks(path, BLOCK_SAMPLES, frames=used, dtype="float32", always_2d=True):
+    for block in soundfile.blocks(content, BLOCK_SAMPLES, frames=used, dtype="float32", always_2d=True):
         size = np.abs(block)
         block_peak = float(size.max(initial=0.0))
         finite = finite and bool(np.isfinite(block_peak))
@@ -186,9 +212,9 @@ def _caption(path: Path) -> tuple[str, str]:
     """Return the words of the ``.txt`` beside the file and what is wrong with them; empty when there is nothing."""
     sidecar = path.with_suffix(".txt")
     if not sidecar.exists():
-        return "", "has no caption; one is made from its name and sound"
+        return "", NO_CAPTION
     try:
         text = " ".join(sidecar.read_text("utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
         return "", f"has an unreadable caption ({error}); one is made from its name and sound"
-    return (text, "") if text else ("", "has an empty caption; one is made from its name and sound")
+    return (text, "") if text else ("", EMPTY_CAPTION)

@@ -171,8 +171,7 @@ def against_real(made: Sequence[Tensor], real: Sequence[Real], rate: int, page: 
 
 def nano_prompts(model: LoadedModel, num_seeds: int, sound_font: Path | None, page: Page) -> dict[str, Any]:
     """Measure tempo, brightness and pitch of nano's own prompts."""
-    sampling = nano_measures.Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
-    numbers: dict[str, Any] = nano_measures.generated(model, sampling, range(num_seeds))
+    numbers: dict[str, Any] = nano_measures.generated(model, range(num_seeds))
     if sound_font:
         numbers["corpus"] = nano_measures.corpus(Renderer(sound_font))
     page.section(

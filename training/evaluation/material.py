@@ -90,15 +90,14 @@ def clips_of_prompts(model: LoadedModel, real: Sequence[Real], num_seeds: int) -
     return [_made(model, prompt, bpm, seed, key_in(prompt), "") for seed, prompt, bpm in chosen]
 
 
-def clips_of_families(model: LoadedModel, num_seeds: int) -> list[Asked]:
+def clips_of_families(model: LoadedModel, seeds: range) -> list[Asked]:
     """Generate the words for every instrument family, each seed at its own tempo, the pitched ones in ASKED_KEY."""
-    bpms = tempi(range(num_seeds))
     made = []
     for family, prompts in FAMILY_PROMPTS.items():
         key = ASKED_KEY if family in PITCHED else ""
         for prompt in prompts:
             words = f"{prompt}, {key}" if key else prompt
-            made += [_made(model, words, bpm, seed, key, family) for seed, bpm in enumerate(bpms)]
+            made += [_made(model, words, bpm, seed, key, family) for seed, bpm in zip(seeds, tempi(seeds), strict=True)]
     return made
 
 

@@ -1,4 +1,4 @@
-"""Measure a nano model folder: tempo, brightness, pitch and codec, beside chance and corpus. Trains nothing.
+"""Measure what a nano makes of its own prompts: tempo, brightness and pitch, beside chance and corpus. Trains nothing.
 
 Every generated number has its chance level beside it: the same audio judged by another clip's tempo, or the
 share that random pitches would reach. ``corpus`` is the same measure on held-out corpus clips: the ceiling.
@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sa3_daw.generation.events import AudioChunk
-from sa3_daw.generation.model import LoadedModel, load_model
-from sa3_daw.generation.run import run
-from sa3_daw.job import Job, TempoPoint
-from sa3_daw.models.same import Same
+from sa3_daw.generation.model import LoadedModel
 from sa3_training import measures
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.sounds import Renderer
-from sa3_training.evaluation.reconstruction import comb_db, mel_error, mr_stft, snr_db
+from sa3_training.lora.preview import generate
 
 SAMPLE_RATE = 44100
 SECONDS = 6.0
@@ -41,53 +35,21 @@ PROMPTS = {"drums": "house drums", "hats": "closed hi-hats", "pad": "warm pad ch
 HELD_OUT = range(100_000, 100_024)
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How clips are generated; ``steps`` and ``guidance_scale`` as in a Job."""
-
-    steps: int
-    guidance_scale: float
-
-
-def evaluate(directory: Path, num_seeds: int, sound_font: Path | None) -> dict[str, Any]:
-    """Return every measure as plain numbers; codec and corpus measures only with a sound font."""
-    model = load_model(directory, directory.name)
-    sampling = Sampling(model.spec.default_steps, model.spec.default_guidance_scale)
-    report: dict[str, Any] = {"num_seeds": num_seeds, "steps": sampling.steps, "guidance": sampling.guidance_scale}
-    report |= generated(model, sampling, range(num_seeds))
-    if sound_font:
-        renderer = Renderer(sound_font)
-        report["corpus"] = corpus(renderer)
-        report["codec"] = codec(model.same, renderer)
-    return report
-
-
 def tempi(seeds: range) -> list[float]:
     """Draw one fractional tempo per seed, 70 to 180 BPM."""
     return [round(random.Random(f"tempo {seed}").uniform(70, 180), 2) for seed in seeds]
 
 
-def generate(model: LoadedModel, prompt: str, bpm: float, seed: int, sampling: Sampling) -> Tensor:
+def clip(model: LoadedModel, prompt: str, bpm: float, seed: int) -> Tensor:
     """Return SECONDS of mono audio [S] in 4/4 from the first bar on."""
-    job = Job(
-        job_id="evaluate",
-        prompt=prompt,
-        num_samples=int(SECONDS * SAMPLE_RATE),
-        sample_rate=SAMPLE_RATE,
-        seed=seed,
-        tempo_map=(TempoPoint(0.0, bpm),),
-        steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-    )
-    chunks = [torch.from_numpy(event.samples) for event in run(job, model) if isinstance(event, AudioChunk)]
-    return torch.cat(chunks, dim=1).mean(0)
+    return torch.from_numpy(generate(model, prompt, seed, bpm=bpm, seconds=SECONDS)).mean(0)
 
 
-def generated(model: LoadedModel, sampling: Sampling, seeds: range) -> dict[str, Any]:
+def generated(model: LoadedModel, seeds: range) -> dict[str, Any]:
     """Generate every prompt of PROMPTS for every seed and measure."""
     bpms = tempi(seeds)
     clips = {
-        name: [generate(model, prompt, bpm, seed, sampling) for bpm, seed in zip(bpms, seeds, strict=True)]
+        name: [clip(model, prompt, bpm, seed) for bpm, seed in zip(bpms, seeds, strict=True)]
         for name, prompt in PROMPTS.items()
     }
     return {
@@ -155,26 +117,4 @@ def corpus(renderer: Renderer) -> dict[str, float]:
         "on_tempo_asked": fmean(score > ON_TEMPO for score in drums),
         "bass_in_tune": fmean(measures.share_in_tune(hertz, ROOT_CLASSES) for hertz in bass),
         "pad_in_tune": fmean(pads),
-    }
-
-
-@torch.inference_mode()
-def codec(same: Same, renderer: Renderer) -> dict[str, dict[str, float]]:
-    """Reconstruct held-out clips with the whole decoder and with its closed-form path alone."""
-    frames = int(SECONDS * SAMPLE_RATE) // (2 * same.spec.samples_per_frame) * 2
-    length = frames * same.spec.samples_per_frame
-    audio = torch.stack([audio[:, :length] for _, _, audio in held_out(renderer, HELD_OUT)])
-    latents = same.encode(audio)
-    whole = torch.cat([same.decode(part) for part in torch.split(latents, 4)])
-    return {"closed_form": _distances(same.decoder.lapped(latents), audio), "whole": _distances(whole, audio)}
-
-
-def _distances(estimate: Tensor, audio: Tensor) -> dict[str, float]:
-    patch = 256
-    return {
-        "snr_db": snr_db(estimate, audio),
-        "mel": mel_error(estimate, audio),
-        "mr_stft": mr_stft(estimate, audio),
-        "comb_db": fmean(comb_db(clip, patch) for clip in estimate),
-        "comb_of_original_db": fmean(comb_db(clip, patch) for clip in audio),
     }

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables, players and spectrograms inside the file. Knows no model and no measure."""
+"""One self-contained HTML page: tables, players and pictures inside the file. Knows no model and no measure."""
 
 from __future__ import annotations
 
@@ -76,6 +76,10 @@ class Page:
             f'{_base64(mp3(audio_CS, sample_rate))}"></audio>'
             "</figure>"
         )
+
+    def drawing(self, caption: str, svg: str) -> None:
+        """Add an SVG drawing."""
+        self.sections[-1].parts.append(f"<figure><figcaption>{html.escape(caption)}</figcaption>{svg}</figure>")
 
     @property
     def text(self) -> str:

@@ -71,7 +71,7 @@ def measure(model: LoadedModel, recipe: ReportRecipe, page: Page) -> dict[str, A
         numbers["predicted"] = codec_sections.predicted(model, few, page)
         numbers["seams"] = codec_sections.seams(model, few, page)
     own = material.clips_of_prompts(model, real, recipe.num_seeds)
-    asked = material.clips_of_families(model, recipe.num_seeds)
+    asked = material.clips_of_families(model, range(recipe.num_seeds))
     made_sections.players([*own[: material.PROMPTS_PER_SEED], *asked], rate, page)
     numbers["kept"] = made_sections.kept([*own, *asked], rate, page)
     numbers["notes"] = judged("Notes of solo prompts", page, lambda: made_sections.solo_notes(asked, rate, page))

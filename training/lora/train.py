@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +14,12 @@ import torch
 import sa3_daw
 from sa3_daw.catalogue import CONFIG_NAME, find_model
 from sa3_daw.config import load_config
-from sa3_daw.errors import invalid
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.models.specs import ModelSpec
-from sa3_training.checkpoints import replace_file, require_disk
+from sa3_training.checkpoints import remember, require_disk
 from sa3_training.data.crops import Crops, on_device, told
 from sa3_training.data.describe import describe
-from sa3_training.data.folder import Scan, scan
+from sa3_training.data.folder import Scan, in_words, scan
 from sa3_training.data.latents import Item, encode_folder
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.flow.loss import FlowRecipe, flow_loss
@@ -34,7 +32,9 @@ from sa3_training.lora.preview import Preview, Wear, worn_copy
 from sa3_training.progress import Reporter
 from sa3_training.world import World
 
-MAY_CHANGE_ON_RESUME = ("num_steps", "minutes", "preview_every", "author", "licence", "tensorboard", "prompts", "data")
+MAY_CHANGE_ON_RESUME = (
+    "data", "out", "num_steps", "minutes", "preview_every", "author", "licence", "tensorboard", "prompts",
+)  # fmt: skip
 
 CHECKPOINT_BYTES = 26
 """Of each learned number: two checkpoints of itself and two moments in float32, while one replaces the other, and the
@@ -74,20 +74,22 @@ class PackRecipe:
 def train_pack(recipe: PackRecipe, world: World) -> Path:
     """Train and write ``out/name.safetensors`` with its cards; continue when ``out`` holds a part of it.
 
-    Raises InvalidField, UnknownModel, CheckpointMissing, OutOfMemory or DiskFull before training starts.
+    Raises InvalidField, UnknownModel, CheckpointMissing, OutOfMemory or DiskFull before training starts, and
+    KeyboardInterrupt, saying how to go on, when it was asked to stop.
     """
     directory, name = model_folder(recipe.model)
     spec = ModelSpec.from_directory(directory, name)
     recipe = suited(recipe, spec)
     if world.is_first:
-        remember(recipe)
+        remember(asdict(recipe), recipe.out, "pack", MAY_CHANGE_ON_RESUME)
     world.wait()
     first = world.is_first
     with Reporter(
         recipe.out, recipe.name, bar=first, tensorboard=recipe.tensorboard and first, quiet=not first
     ) as report:
         found = scan(recipe.data)
-        tell_scan(found, report)
+        for line in in_words(found.faults):
+            report.say(line)
         crop_frames = max(1, round(recipe.crop_seconds * spec.sample_rate / spec.samples_per_frame))
         bf16 = world.device.type == "cuda"
         asked = budget.Load(recipe.batch_size, crop_frames, bf16, recipe.adapter)
@@ -125,29 +127,6 @@ def suited(recipe: PackRecipe, spec: ModelSpec) -> PackRecipe:
     }
     chosen = {key: getattr(recipe, key) or value for key, value in defaults.items()}
     return replace(recipe, **chosen)  # type: ignore[arg-type]
-
-
-def remember(recipe: PackRecipe) -> None:
-    """Write the recipe into its folder. Raises InvalidField when the folder holds a run of another recipe."""
-    path = recipe.out / "recipe.json"
-    values = json.loads(json.dumps(asdict(recipe), default=str))
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        changed = [key for key in values if before.get(key) != values[key] and key not in MAY_CHANGE_ON_RESUME]
-        if changed:
-            raise invalid(
-                "out", str(recipe.out), f"an empty folder: this one holds a run with another {', '.join(changed)}"
-            )
-    replace_file(path, lambda file: file.write(json.dumps(values, indent=1).encode()) and None)
-
-
-def tell_scan(found: Scan, report: Reporter) -> None:
-    """Say what is wrong with which files; what is wrong with many of them is said once."""
-    names: dict[tuple[str, bool], list[str]] = {}
-    for fault in found.faults:
-        names.setdefault((fault.what, fault.left_out), []).append(fault.name)
-    for (what, left_out), files in names.items():
-        report.say(f"{', '.join(files)}: {what}{' (left out)' if left_out else ''}")
 
 
 def encoded(found: Scan, model: LoadedModel, recipe: PackRecipe, report: Reporter, world: World) -> list[Item]:
@@ -196,9 +175,11 @@ def _train(
         card = make_card(recipe, model.spec, found, crops.items, watch, position.step)
         write_pack(adapter_tensors(denoiser), recipe.adapter.config(), card, path)
         report.say(f"wrote {path}; 'sa3-daw lora import {path}' makes it available to jobs")
-    elif world.is_first:
-        report.say(f"stopped at step {position.step} of {recipe.num_steps}; the same command goes on from there")
     world.wait()
+    if not position.is_done:
+        raise KeyboardInterrupt(
+            f"stopped at step {position.step} of {recipe.num_steps}; the same command goes on from there"
+        )
     return path
 
 
