@@ -6,12 +6,15 @@ argparse's own --help differs between Python versions, so the page is laid out h
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sa3_daw.cli.job_words import SOURCE_RULES
 from sa3_daw.cli.parser import build_parser
 from sa3_daw.cli.words import EXIT_CODES
 
+EDITS = ("inpaint", "continue", "restyle", "loop")
+ALSO = "It has the [options of every edit](#options-of-every-edit), too."
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 
 
@@ -24,12 +27,21 @@ def reference() -> str:
         "",
         EXIT_CODES[0].upper() + EXIT_CODES[1:] + ".",
     ]
-    for name, command in commands_of(build_parser(), "sa3-daw"):
-        lines += ["", f"{'#' * len(name.split())} {name}", "", command.description or ""]
-        rows = list(options(command))
-        if rows:
-            lines += ["", "| option | meaning |", "|---|---|", *rows]
+    commands = dict(commands_of(build_parser(), "sa3-daw"))
+    edits = [list(options(commands[f"sa3-daw {word}"])) for word in EDITS]
+    shared = [row for row in edits[0] if all(row in rows for rows in edits)]
+    for name, command in commands.items():
+        is_edit = name.split()[1] in EDITS
+        description = (command.description or "").removesuffix(SOURCE_RULES).rstrip()
+        lines += ["", f"{'#' * len(name.split())} {name}", "", f"{description} {ALSO}" if is_edit else description]
+        lines += table([row for row in options(command) if not is_edit or row not in shared])
+        if name.endswith(EDITS[-1]):
+            lines += ["", "## Options of every edit", "", SOURCE_RULES, *table(shared)]
     return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[str]) -> list[str]:
+    return ["", "| option | meaning |", "|---|---|", *rows] if rows else []
 
 
 def commands_of(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
