@@ -29,7 +29,7 @@ class Case:
         """Judge ``actual`` by its largest error relative to the largest expected magnitude."""
         if actual.shape != expected.shape:
             return cls(name, "FAILED", f"shape {list(actual.shape)}, expected {list(expected.shape)}")
-        actual, expected = actual.double(), expected.double()
+        actual, expected = actual.double().cpu(), expected.double().cpu()
         scale = float(expected.abs().max()) if expected.numel() else 0.0
         error = float((actual - expected).abs().max()) if expected.numel() else 0.0
         error = error / scale if scale > 0 else error

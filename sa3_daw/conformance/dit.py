@@ -129,7 +129,7 @@ def _trace_cases(fixture: Fixture, dit: DiT, inputs: _Inputs, prepared: Prepared
     embedded = dit.to_timestep_embed(features)
     num_positions = fixture["trace.rope_freqs"].shape[0]
     inv_freq = rope_inv_freq(max(dit.spec.head_dim // 2, MIN_ROPE_DIM))
-    angles = torch.arange(num_positions)[:, None] * inv_freq
+    angles = torch.arange(num_positions, device="cpu")[:, None] * inv_freq
     seen |= {
         "timestep_features": features,
         "timestep_embed": embedded,

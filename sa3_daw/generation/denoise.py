@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sa3_daw.generation.noise import SeededNoise
 from sa3_daw.job import Job
+from sa3_daw.models.gpu import paced, sent
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.sampling.guidance import Guidance, guide
 from sa3_daw.sampling.samplers import Step, Velocity, sampler_steps
@@ -46,14 +47,13 @@ def denoise(
     """Yield the sampler's steps, all on ``device``, the DiT's; the last one's ``x`` is the result.
 
     Below noise level 1 the frames to make start from ``known_BDT``. In kept frames the velocity is the exact one,
-    towards the known latents, so every sampler carries them at their true noise level and ends on them. Nothing here
-    waits for a GPU: noise is drawn on the CPU and follows by itself.
+    towards the known latents, so every sampler carries them at their true noise level and ends on them. No value
+    is read back from a GPU: noise is drawn on the CPU and follows by itself.
     """
     _, dim, num_frames = known_BDT.shape
 
     def draw() -> Tensor:
-        drawn = noise.draw(dim, num_frames)
-        return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn
+        return sent(noise.draw(dim, num_frames), device)
 
     has_kept = bool(keep_T.any())
     keep_T, known_BDT, fresh = keep_T.to(device), known_BDT.to(device), draw()
@@ -64,7 +64,7 @@ def denoise(
         velocity = guided(velocity, sampling.guidance)
     if has_kept:
         velocity = towards_known(velocity, keep_T.bool(), known_BDT)
-    return sampler_steps(sampling.sampler, velocity, x_BDT, grid, draw)
+    return paced(sampler_steps(sampling.sampler, velocity, x_BDT, grid, draw), device)
 
 
 def guided(velocity: Velocity, guidance: Guidance) -> Velocity:

@@ -16,6 +16,7 @@ from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
+from sa3_daw.models.gpu import compute_exactly
 from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.precision import (
     PLAIN,
@@ -93,6 +94,8 @@ def _load(
         if converted is None and copies.write(sources, form, lambda: converted_weights(dit, same, choice.precision)):
             converted = copies.read(sources, form)
             dit, conditioner, same = _load_modules(spec, directory)  # converting has read every page of the others
+    if choice.device == "cuda":
+        compute_exactly()
     apply_precision(dit, same, choice, converted)
     rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
     model = LoadedModel(spec, dit, GraphedDiT(dit), conditioner, same, text_encoder, rack)

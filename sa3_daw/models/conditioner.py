@@ -18,14 +18,23 @@ MIN_FREQUENCY, MAX_FREQUENCY = 0.5, 10_000.0
 
 
 def fourier_features(values_B: Tensor, dim: int) -> Tensor:
-    """Return [B, dim] float32: cosines, then sines, of exponentially spaced frequencies ("expo").
+    """Return [B, dim] float32: cosines, then sines, of exponentially spaced frequencies ("expo")."""
+    return features_at(values_B, fourier_frequencies(dim).to(values_B.device))
 
-    The order of the float32 operations is part of the format: phases reach 62,832 rad, where another
-    association changes a tiny model's output by 3e-3 (SPEC 2.2).
+
+def fourier_frequencies(dim: int) -> Tensor:
+    """Return the dim / 2 frequencies, made on the CPU for every device.
+
+    The order of the float32 operations is part of the format: phases reach 62,832 rad, where another association, or
+    a GPU's exponential, changes a tiny model's output by 3e-3 (SPEC 2.2).
     """
     low, high = math.log(MIN_FREQUENCY), math.log(MAX_FREQUENCY)
-    ramp = torch.linspace(0, 1, dim // 2, dtype=torch.float32, device=values_B.device)
-    frequencies = torch.exp(ramp * (high - low) + low)
+    ramp = torch.linspace(0, 1, dim // 2, device="cpu", dtype=torch.float32)
+    return torch.exp(ramp * (high - low) + low)
+
+
+def features_at(values_B: Tensor, frequencies: Tensor) -> Tensor:
+    """Return the Fourier features of values, both on one device."""
     phases = values_B.float()[:, None] * frequencies * 2 * math.pi
     return torch.cat((phases.cos(), phases.sin()), dim=-1)
 

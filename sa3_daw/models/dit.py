@@ -13,8 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sa3_daw.models.conditioner import Conditioning, fourier_features
-from sa3_daw.models.layers import FeedForward, RMSNorm, apply_rope, merge_heads, mlp, rope_table, split_heads
+from sa3_daw.models.conditioner import Conditioning, features_at, fourier_frequencies
+from sa3_daw.models.layers import (
+    FeedForward,
+    RMSNorm,
+    apply_rope,
+    merge_heads,
+    mlp,
+    rope_at,
+    rope_inv_freq,
+    split_heads,
+)
 from sa3_daw.models.specs import DiTSpec
 
 BLOCK_NORM_EPS = 1e-5
@@ -36,6 +45,8 @@ class Prepared:
 
     global_BW: Tensor
     blocks: tuple[BlockInputs, ...]
+    time_frequencies: Tensor
+    rope_inv_freq: Tensor
 
 
 class SelfAttention(nn.Module):
@@ -186,7 +197,12 @@ class DiT(nn.Module):
                 local = block.to_local_embed(local.to(device).transpose(1, 2))
                 local = F.pad(local, (0, 0, self.spec.num_memory_tokens, 0))
             blocks.append(BlockInputs(keys_values, local))
-        return Prepared(self.to_global_embed(conditioning.global_.to(device)), tuple(blocks))
+        return Prepared(
+            global_BW=self.to_global_embed(conditioning.global_.to(device)),
+            blocks=tuple(blocks),
+            time_frequencies=fourier_frequencies(self.spec.timestep_dim).to(device),
+            rope_inv_freq=rope_inv_freq(max(self.spec.head_dim // 2, MIN_ROPE_DIM)).to(device),
+        )
 
     def forward(self, x_BDT: Tensor, t_B: Tensor, prepared: Prepared, valid_BT: Tensor | None = None) -> Tensor:
         """Return the velocity, [B, D, T]. ``t_B`` stays float32 up to its Fourier features.
@@ -197,14 +213,14 @@ class DiT(nn.Module):
         spec, stack = self.spec, self.transformer
         asked_from, device = x_BDT.device, self.device
         x_BDT, t_B = x_BDT.to(device), t_B.to(device)
-        features = fourier_features(t_B, spec.timestep_dim).to(x_BDT.dtype)
+        features = features_at(t_B, prepared.time_frequencies).to(x_BDT.dtype)
         modulation = stack.global_cond_embedder(prepared.global_BW + self.to_timestep_embed(features))
         x_BDT = x_BDT + self.preprocess_conv(x_BDT)
         tokens = stack.project_in(x_BDT.transpose(1, 2))
         memory = stack.memory_tokens.expand(tokens.shape[0], -1, -1)
         tokens = torch.cat((memory, tokens), dim=1)
         valid_BN = None if valid_BT is None else F.pad(valid_BT.to(device), (spec.num_memory_tokens, 0), value=True)
-        rope = rope_table(tokens.shape[1], max(spec.head_dim // 2, MIN_ROPE_DIM), tokens.device)
+        rope = rope_at(tokens.shape[1], prepared.rope_inv_freq)
         for block, inputs in zip(stack.blocks(), prepared.blocks, strict=True):
             tokens = block(tokens, modulation, inputs, rope, valid_BN)
         v_BDT: Tensor = stack.project_out(tokens[:, spec.num_memory_tokens :]).transpose(1, 2)

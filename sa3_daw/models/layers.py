@@ -40,19 +40,23 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(num_positions: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cos and sin, each [num_positions, dim] float32, for half-split rotary embedding (SPEC 1.5).
+    """Return cos and sin, each [num_positions, dim] float32, for half-split rotary embedding (SPEC 1.5)."""
+    return rope_at(num_positions, rope_inv_freq(dim).to(device))
+
+
+def rope_at(num_positions: int, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the table of these frequencies on their device.
 
     Always float32: in half precision the phase at position 4096 is off by 0.65 rad.
     """
-    inv_freq = rope_inv_freq(dim, device)
-    angles = torch.arange(num_positions, device=device, dtype=torch.float32)[:, None] * inv_freq
+    angles = torch.arange(num_positions, device=inv_freq.device, dtype=torch.float32)[:, None] * inv_freq
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
 
-def rope_inv_freq(dim: int, device: torch.device | None = None) -> Tensor:
-    """Return the dim / 2 rotary frequencies; published checkpoints store them, we recompute."""
-    return 1.0 / ROPE_BASE ** (torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+def rope_inv_freq(dim: int) -> Tensor:
+    """Return the dim / 2 rotary frequencies, made on the CPU for every device; published checkpoints store them."""
+    return 1.0 / ROPE_BASE ** (torch.arange(0, dim, 2, device="cpu", dtype=torch.float32) / dim)
 
 
 def apply_rope(x_BHNE: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
