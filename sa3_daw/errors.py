@@ -119,6 +119,10 @@ class DaemonUnreachable(Sa3Error):
     code = "daemon_unreachable"
 
 
+OUT_OF_MEMORY = ("not enough memory", "out of memory", "ALLOC_FAILED")
+"""Of torch's allocators on the CPU and on a GPU, and of libraries that take GPU memory beside it."""
+
+
 def invalid(field: str, value: object, allowed: str) -> InvalidField:
     """Return the InvalidField whose message names ``field``, the (shortened) ``value`` and ``allowed``."""
     shown = shorten(value)
@@ -129,6 +133,15 @@ def shorten(value: object, limit: int = 80) -> str:
     """Return ``repr(value)`` cut to ``limit`` characters, so that no error echoes a megabyte."""
     text = repr(value[: limit + 1] if isinstance(value, str | bytes) else value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell want of memory by what torch says, also where it hides behind an error that it caused."""
+    while error is not None:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _tree(root: type[Sa3Error]) -> dict[str, type[Sa3Error]]:

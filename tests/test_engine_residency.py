@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
+import torch
 
 from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.engine.residency import Residents
 from sa3_daw.errors import UnknownModel
-from sa3_daw.generation.events import Progress
+from sa3_daw.generation.events import Event, Finished, Progress
+from sa3_daw.generation.model import LoadedModel, load_model
 from tests.running_daemon import a_job
 
 
@@ -65,3 +69,72 @@ def test_an_unknown_model_changes_nothing(config: DaemonConfig) -> None:
     with pytest.raises(UnknownModel):
         residents.load("none", 0.0)
     assert residents.models() == ()
+
+
+def test_a_job_that_runs_out_of_memory_gives_it_back_and_the_next_one_is_done(
+    config: DaemonConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residents, held = Residents(config), WeakSet[torch.Tensor]()
+    job = replace(a_job("steps", num_samples=4096), steps=1, guidance_scale=1.0, apg_scale=1.0, sampler="euler")
+    residents.load("nano", 0.0)
+
+    def too_large(*arguments: object) -> Iterator[Event]:
+        held.add(big := torch.ones(1 << 10))
+        yield Progress("sampling", 0, 1)
+        raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {len(big)} GiB")
+
+    given_back: list[int] = []
+    monkeypatch.setattr("sa3_daw.engine.residency.give_memory_back", lambda: given_back.append(len(held)))
+    with monkeypatch.context() as patched:
+        patched.setattr("sa3_daw.engine.residency.run", too_large)
+        with pytest.raises(MemoryError, match="CUDA out of memory"):
+            list(residents.run(job))
+    assert given_back == [0], "what the job held is free before memory is given back"
+    assert isinstance(list(residents.run(job))[-1], Finished)
+
+
+def test_models_that_may_go_make_room_when_memory_runs_out(
+    config: DaemonConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residents = Residents(replace(config, memory_budget_mb=0))
+    residents.load("one", keep_alive_seconds=3600)
+    residents.load("two", 0.0)
+
+    def only_one_fits(*arguments: object) -> LoadedModel:
+        if len(residents.models()) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_model(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sa3_daw.engine.residency.load_model", only_one_fits)
+    residents.load("nano", 0.0)
+    assert names(residents) == ["one", "nano"]
+
+
+def test_a_model_too_large_for_the_gpu_is_refused_and_ends_nothing(
+    config: DaemonConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*arguments: object) -> LoadedModel:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("sa3_daw.engine.residency.load_model", too_large)
+    residents = Residents(replace(config, preload="nano"))
+    residents.preload()
+    with pytest.raises(torch.OutOfMemoryError):
+        residents.load("nano", 0.0)
+    assert residents.models() == ()
+
+
+def test_a_lost_gpu_ends_the_process_so_that_the_daemon_starts_another(
+    config: DaemonConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*arguments: object) -> Iterator[Event]:
+        yield Progress("sampling", 0, 1)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    residents = Residents(config)
+    monkeypatch.setattr("sa3_daw.engine.residency.run", faulty)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        list(residents.run(a_job("steps", num_samples=4096)))
+    monkeypatch.setattr("sa3_daw.engine.residency.is_lost", lambda device: True)
+    with pytest.raises(SystemExit, match="the GPU answers this process no longer: .*illegal memory access"):
+        list(residents.run(a_job("steps", num_samples=4096)))

@@ -22,7 +22,7 @@ import zmq
 from sa3_daw.config import config_from_plain
 from sa3_daw.engine.compile_cache import keep_what_is_compiled
 from sa3_daw.engine.spare_memory import SpareMemory
-from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error
+from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error, is_out_of_memory
 from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
 from sa3_daw.job import Job
@@ -241,7 +241,7 @@ def error_of_job(job: Job, error: Exception) -> Sa3Error:
         log.warning("failed: %s", error.message, extra=about(job.job_id))
         return error
     log.error("failed", exc_info=error, extra=about(job.job_id))
-    if isinstance(error, MemoryError) or is_out_of_memory(error):
+    if is_out_of_memory(error):
         return out_of_memory(job, error)
     reason = f"{type(error).__name__}: {error}"
     return EngineError(f"the engine could not finish the job: {reason:.500}")
@@ -250,11 +250,6 @@ def error_of_job(job: Job, error: Exception) -> Sa3Error:
 def failed(error: Sa3Error) -> Failed:
     """Return the message that carries an error."""
     return Failed(error.code, error.message, error.field, error.value, error.allowed)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell torch's errors for want of memory, which have no class of their own on the CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
 
 
 def out_of_memory(job: Job, error: BaseException) -> OutOfMemory:

@@ -6,7 +6,7 @@ import ctypes
 import gc
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,7 +16,7 @@ from torch import nn
 from sa3_daw.catalogue import converted_dir, find_model
 from sa3_daw.config import DaemonConfig
 from sa3_daw.converted import ConvertedCopies
-from sa3_daw.errors import Sa3Error
+from sa3_daw.errors import Sa3Error, is_out_of_memory
 from sa3_daw.generation.events import Event, Progress
 from sa3_daw.generation.heard import Heard
 from sa3_daw.generation.latent_files import LatentFiles
@@ -24,6 +24,7 @@ from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import hear_ahead, run
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job
+from sa3_daw.models.gpu import is_lost
 from sa3_daw.models.precision import PrecisionChoice, choose_precision
 from sa3_daw.protocol.messages import ResidentModel
 
@@ -57,20 +58,36 @@ class Residents:
             return
         try:
             self._resident(self._config.preload)
-        except Sa3Error as error:
-            log.error("cannot preload %r: %s", self._config.preload, error.message)
+        except (Sa3Error, RuntimeError, MemoryError) as error:
+            log.error("cannot preload %r: %s", self._config.preload, error)
 
     def run(self, job: Job) -> Iterator[Event]:
-        """Run a job, loading its model first when it is not resident; closing the iterator cancels."""
+        """Run a job, loading its model first when it is not resident; closing the iterator cancels.
+
+        Raises MemoryError when memory ran out, after all that can be was given back. Ends the process when the GPU is
+        lost to it.
+        """
         if job.model not in self._residents:
             yield Progress("loading", 0, 1)
             self._resident(job.model)
             yield Progress("loading", 1, 1)
         resident = self._resident(job.model)
+        ran_out: str | None = None
         try:
             yield from run(job, resident.model, self._store)
+        except Exception as error:
+            if is_out_of_memory(error):
+                ran_out = str(error)
+            elif is_lost(resident.info.device):
+                raise SystemExit(f"the GPU answers this process no longer: {error}") from error
+            else:
+                raise
         finally:
             resident.used_at = monotonic()
+        if ran_out is not None:  # and not above: the error holds on to the job's tensors
+            resident.model.graphed.forget()
+            give_memory_back()
+            raise MemoryError(ran_out)
 
     def hear_ahead(self, job: Job) -> Iterator[None]:
         """Encode what a job would hear of its source, piece by piece; nothing when its model is not resident."""
@@ -101,7 +118,7 @@ class Residents:
             self._make_room(sum(path.stat().st_size for path in entry.directory.glob("*.safetensors")))
             choice = self._choice()
             copies = ConvertedCopies(converted_dir(name, self._config))
-            model = load_model(entry.directory, name, self._config.adapters_dir, choice, copies)
+            model = self._load(lambda: load_model(entry.directory, name, self._config.adapters_dir, choice, copies))
             info = ResidentModel(name, choice.device, choice.precision, num_weight_bytes(model), choice.reason)
             found = Resident(model, info, monotonic(), 0.0)
             self._make_room(info.num_bytes)  # In memory they may be wider than in their file.
@@ -118,16 +135,30 @@ class Residents:
             log.info("precision %s on %s: %s", self._chosen.precision, self._chosen.device, self._chosen.reason)
         return self._chosen
 
+    def _load(self, load: Callable[[], LoadedModel]) -> LoadedModel:
+        """Load a model; while memory runs out, unload another and try again."""
+        while True:
+            try:
+                return load()
+            except (RuntimeError, MemoryError) as error:
+                others = self._expendable()
+                if not others or not is_out_of_memory(error):
+                    raise
+            self.unload(others[0])
+
     def _make_room(self, num_bytes: int) -> None:
         """Unload models until as many bytes fit the budget; those that are to be kept stay."""
-        budget, now = self._config.memory_budget_mb << 20, monotonic()
-        by_age = sorted(self._residents, key=lambda name: self._residents[name].used_at)
-        for name in by_age:
+        budget = self._config.memory_budget_mb << 20
+        for name in self._expendable():
             used = sum(each.info.num_bytes for each in self._residents.values())
             if not budget or used + num_bytes <= budget:
                 return
-            if self._residents[name].keep_until < now:
-                self.unload(name)
+            self.unload(name)
+
+    def _expendable(self) -> list[str]:
+        """Return the models that may go, the one used longest ago first."""
+        by_age = sorted(self._residents, key=lambda name: self._residents[name].used_at)
+        return [name for name in by_age if self._residents[name].keep_until < monotonic()]
 
 
 def num_weight_bytes(model: LoadedModel) -> int:
