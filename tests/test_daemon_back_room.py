@@ -21,7 +21,7 @@ from sa3_daw.daemon.recorder import Recorder
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import LimitExceeded, RequestError
-from sa3_daw.protocol.messages import Audio, PutAudio, PutAudioReply, Take
+from sa3_daw.protocol.messages import Audio, ListTakes, PutAudio, PutAudioReply, Take
 from sa3_daw.take import TakeMade
 from tests.running_daemon import PATIENCE_SECONDS, a_job
 
@@ -79,7 +79,7 @@ def test_a_cut_that_a_full_disk_takes_in_part_is_told(tmp_path: Path) -> None:
     spool._close()
     spool._file = FullDisk(tmp_path / "a.part", "r+")
     with pytest.raises(OSError, match="only 8 of 16 bytes could be written; the disk is full"):
-        spool.cut()
+        spool.seal()
     spool.drop()
 
 
@@ -114,6 +114,48 @@ def test_a_job_that_comes_again_leaves_the_take_alone_that_is_still_being_sealed
     for take, planar in zip(made, (bytes(range(32)), bytes(range(32, 64))), strict=True):
         assert take.audio == hashlib.sha256(planar).hexdigest()
         assert store.path(take.audio).read_bytes() == planar
+
+
+def test_what_an_interrupted_job_had_made_gets_to_the_disk_behind_the_front(tmp_path: Path) -> None:
+    room, gate = BackRoom(), threading.Event()
+    store = AudioStore(tmp_path, room)
+    takes = TakeStore(replace(load_config(), data_dir=tmp_path), store, lambda: ())
+    takes.open()
+    recorder = Recorder(a_job(num_samples=8), store, takes, room)
+    recorder.add(Audio(0, 4, 2, 0), bytes(range(32)))
+    room.do(gate.wait, lambda _: None)
+    recorder.interrupt()
+    recorder.close()
+    assert takes.status().num_takes == 0
+    gate.set()
+    room.close()
+    (take,) = takes.search(ListTakes())
+    takes.close()
+    assert take.interrupted and take.made.num_samples == 4
+    assert store.path(take.audio).read_bytes() == bytes(range(32)) and not list((tmp_path / "incoming").iterdir())
+
+
+def test_half_an_upload_goes_when_another_client_has_sent_the_whole(tmp_path: Path) -> None:
+    room = BackRoom()
+    store = AudioStore(tmp_path, room)
+    planar = bytes(range(64))
+    address = hashlib.sha256(planar).hexdigest()
+    left, right = planar[:32], planar[32:]
+    first, second = left[:16] + right[:16], left[16:] + right[16:]
+    answers: list[PutAudioReply | RequestError] = []
+
+    def put(client: bytes, start_sample: int, piece: bytes) -> None:
+        request = PutAudio(address, 8, start_sample, len(piece) // 8)
+        store.put(("ipc", client), request, (piece,), lambda _: None, answers.append)
+
+    put(b"slow", 0, first)
+    put(b"quick", 0, first)
+    put(b"quick", 4, second)
+    room.close()
+    assert store.clients_sending() == {("ipc", b"slow")}
+    put(b"slow", 4, second)
+    assert answers[-1] == PutAudioReply(address, 8, True)
+    assert store.clients_sending() == set() and not list((tmp_path / "incoming").iterdir())
 
 
 def test_an_upload_that_cannot_be_sealed_costs_that_upload_alone(

@@ -203,7 +203,6 @@ def test_loading_waits_for_the_running_job_and_goes_before_the_next(daemon: Runn
 def test_an_idle_engine_is_ended_and_started_again_by_a_job_but_not_by_pings(daemon: RunningDaemon) -> None:
     more = {"SA3_IDLE_UNLOAD_SECONDS": "1", "SA3_PRELOAD": ""}
     with RunningDaemon(daemon.runtime_dir.with_name("idle"), **more) as own, own.client() as client:
-        own.engine_pid()
         client.generate(a_job())
         wait_for("the engine ends although it is asked for", lambda: client.status().engine.state == "stopped")
         status = client.status()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from time import time
 
@@ -13,16 +12,8 @@ import pytest
 import torch
 
 from sa3_daw.blobs import latents_path
-from sa3_daw.config import load_config
-from sa3_daw.daemon.audio_store import AudioStore
-from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.latent_shelf import LatentShelf
-from sa3_daw.daemon.recorder import Recorder
-from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.generation.latent_files import LatentFiles
-from sa3_daw.protocol.messages import Audio
-from sa3_daw.take import TakeMade
-from tests.running_daemon import a_job
 
 NAME = "{:064x}".format
 
@@ -92,20 +83,3 @@ def test_latents_that_cannot_be_deleted_keep_no_others(tmp_path: Path, monkeypat
     stays(monkeypatch, lambda path: path == fixed)
     assert shelf.collect(lambda _: True, 20, 1) == 10
     assert fixed.exists() and not free.exists() and shelf.num_bytes == 10
-
-
-def test_latents_that_cannot_be_deleted_let_takes_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = BackRoom()
-    store = AudioStore(tmp_path, room)
-    takes = TakeStore(replace(load_config(), data_dir=tmp_path, takes_budget_mb=1), store, lambda: ())
-    put(tmp_path, NAME(1), 900_000, 1000.0)
-    takes.open()
-    stays(monkeypatch, lambda path: path.suffix == ".latents")
-    for value in range(4):
-        recorder = Recorder(a_job(num_samples=10_000, job_id=f"{value}"), store, takes, room)
-        recorder.add(Audio(0, 10_000, 2, 0), bytes([value]) * 80_000)
-        recorder.complete(TakeMade(0, 7, 10_000, 0.0, 0.0, None, None, None), lambda _: None)
-    room.close()
-    takes.make_room()
-    assert takes.status().num_takes < 4
-    takes.close()

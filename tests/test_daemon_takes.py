@@ -193,6 +193,7 @@ def test_what_an_interrupted_job_had_made_is_stored(daemon: RunningDaemon, clien
         os.kill(daemon.engine_pid(), 9)
         with pytest.raises(Sa3Error):
             list(stream)
+    wait_for("the take", lambda: client.list_takes()[0].job_id == job.job_id)
     take = client.list_takes()[0]
     assert take.interrupted and take.job_id == job.job_id and take.made.num_samples == 3000
     assert np.array_equal(client.get_audio(take.audio), fake_engine.tone(job)[:, :3000])

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import T5GemmaForConditionalGeneration
 
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
-from sa3_daw.models.t5gemma import KEPT_PROMPTS, T5Gemma
+from sa3_daw.models.t5gemma import T5Gemma
 from tests.tiny_t5gemma import WIDTH, WORDS, write_t5gemma
 
 MAX_TOKENS = 12
@@ -54,25 +54,6 @@ def test_the_encoder_keeps_the_precision_on_disk_and_returns_float32(tmp_path: P
 def test_only_the_encoders_half_is_loaded(folder: Path) -> None:
     names = {name.split(".")[0] for name, _ in T5Gemma.from_directory(folder)._encoder.named_parameters()}
     assert names == {"encoder"}
-
-
-def test_a_prompt_that_came_before_runs_no_second_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = T5Gemma.from_directory(folder)
-    first = encoder.encode(["warm pad"], MAX_TOKENS)[0]
-    forward = encoder._encoder.forward
-    runs: list[int] = []
-
-    def counted(**inputs: Tensor) -> object:
-        runs.append(inputs["input_ids"].shape[1])
-        return forward(**inputs)
-
-    monkeypatch.setattr(encoder._encoder, "forward", counted)
-    assert torch.equal(encoder.encode(["warm pad"], MAX_TOKENS)[0], first) and not runs
-    for count in range(KEPT_PROMPTS):
-        encoder.encode(["pad " * (count % 11 + 1) + "dry " * (count // 11)], 64)
-    num_new = len(runs)
-    encoder.encode(["warm pad"], MAX_TOKENS)
-    assert len(runs) == num_new + 1 and len(encoder._kept) == KEPT_PROMPTS
 
 
 def test_any_text_is_accepted(folder: Path) -> None:

@@ -102,10 +102,11 @@ class AudioStore:
         ``answer`` is called at once, after the last piece when all of it is on the disk.
         """
         stored = self.num_samples(request.audio)
+        key = (client, request.audio)
         if stored:
+            self._drop(key)
             answer(PutAudioReply(request.audio, stored, True))
             return
-        key = (client, request.audio)
         try:
             self._check_piece(request, buffers)
             if key not in self._uploads:

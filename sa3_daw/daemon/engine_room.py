@@ -182,7 +182,7 @@ class EngineRoom:
     def tend(self, *, is_needed: bool) -> None:
         """Start the engine again after a death, give it the next order, end it when it has long been idle."""
         handle = self.handle
-        if self._orders or is_needed:
+        if self._orders or is_needed or handle.state == "starting":
             self._used_at = monotonic()
         if handle.state == "stopped" and not handle.wait_seconds and (self._restart or self._orders):
             self._restart = False

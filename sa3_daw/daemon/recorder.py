@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,11 +15,8 @@ from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import EngineError
 from sa3_daw.job import Job
-from sa3_daw.logs import about
 from sa3_daw.protocol.messages import Audio, Take, TakeInfo
 from sa3_daw.take import TakeMade
-
-log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -66,9 +62,7 @@ class Recorder:
         spool = self._spool(made.variation, draft=False)
         if spool.num_written != self._job.num_samples:
             raise EngineError(f"{spool.num_written} of {self._job.num_samples} samples of {made} have come")
-        self._completed.add(made.variation)
-        self._storing.add(made.variation)
-        self._back_room.do(sealing(spool), lambda sealed: self._sealed(made, spool, sealed, then))
+        self._store(made, spool, then, interrupted=False)
 
     @property
     def is_storing(self) -> bool:
@@ -81,19 +75,13 @@ class Recorder:
             raise EngineError(f"the engine finished after {len(self._completed)} of {self._job.num_variations} takes")
 
     def interrupt(self) -> None:
-        """Store what there is of variations that will not be completed."""
+        """Store what there is of variations that will not be completed; it gets to the disk behind the front."""
         for (variation, draft), spool in self._spools.items():
             if draft or variation in self._completed or not spool.num_written or spool.problem:
                 continue
-            try:
-                spool.cut()
-                sealed = spool.seal()
-            except OSError as error:
-                log.error("its interrupted take is not stored: %s", error, extra=about(self._job.job_id))
-                continue
-            made = TakeMade(variation, self._job.seed + variation, spool.num_samples, 0.0, 0.0, None, None, None)
-            self._completed.add(variation)
-            self._takes.add(self._job, made, spool, sealed, interrupted=True)
+            seed = self._job.seed + variation
+            made = TakeMade(variation, seed, spool.num_written, 0.0, 0.0, None, None, None)
+            self._store(made, spool, lambda _: self._takes.make_room(), interrupted=True)
 
     def close(self) -> None:
         """Drop drafts, and audio that could not be stored; what is on its way to the disk gets there."""
@@ -102,15 +90,22 @@ class Recorder:
             if draft or variation not in self._storing:
                 spool.drop()
 
-    def _sealed(self, made: TakeMade, spool: AudioSpool, sealed: str | Exception, then: Callable[[Take], None]) -> None:
-        self._storing.discard(made.variation)
-        take = self._takes.add(self._job, made, spool, sealed)
-        if take.audio:
-            self.addresses.add(take.audio)
-            self.made.append(take.audio)
-        if self._is_closed:
-            spool.drop()
-        then(take)
+    def _store(self, made: TakeMade, spool: AudioSpool, then: Callable[[Take], None], *, interrupted: bool) -> None:
+        """Bring a variation to the disk, behind the front, and then into the store."""
+
+        def sealed(address: str | Exception) -> None:
+            self._storing.discard(made.variation)
+            take = self._takes.add(self._job, made, spool, address, interrupted=interrupted)
+            if take.audio:
+                self.addresses.add(take.audio)
+                self.made.append(take.audio)
+            if self._is_closed:
+                spool.drop()
+            then(take)
+
+        self._completed.add(made.variation)
+        self._storing.add(made.variation)
+        self._back_room.do(spool.seal, sealed)
 
     def _spool(self, variation: int, draft: bool) -> AudioSpool:
         key = (variation, draft)
@@ -118,17 +113,6 @@ class Recorder:
             name = f"{self._job.job_id}.{variation}{'.draft' if draft else ''}"
             self._spools[key] = self._audio.spool(name, self._job.num_samples)
         return self._spools[key]
-
-
-def sealing(spool: AudioSpool) -> Callable[[], str]:
-    """Return what brings a spool to the disk; it raises what was wrong with it before, too."""
-
-    def seal() -> str:
-        if spool.problem:
-            raise OSError(None, spool.problem)
-        return spool.seal()
-
-    return seal
 
 
 def replay(audio: AudioStore, takes: list[TakeInfo]) -> list[Entry]:

@@ -66,28 +66,20 @@ class AudioSpool:
         return _read(self._file, self.num_samples, start_sample, num_samples)
 
     def seal(self) -> str:
-        """Bring all of it to the disk and return its content address. Raises OSError.
+        """Bring what was written to the disk and return its content address. Raises OSError.
 
-        It may run in another thread while the audio is read here; nothing is written any more.
+        It may run in another thread while audio that is whole is read here; nothing is written any more.
         """
-        assert self.num_written == self.num_samples and self._file and not self.problem
+        if self.problem:
+            raise OSError(self.problem)
+        if self.num_written < self.num_samples:
+            self._cut()
         with open(self._path, "r+b") as file:
             file.seek(self.num_samples * BYTES_PER_SAMPLE)
             while block := file.read(HASH_BLOCK_BYTES):
                 self._left_hash.update(block)
             os.fsync(file.fileno())
         return self._left_hash.hexdigest()
-
-    def cut(self) -> None:
-        """Make what has been written the whole: the second channel moves up. Raises OSError."""
-        assert self._file and self.num_written
-        end = self.num_written * BYTES_PER_SAMPLE
-        for position in range(0, end, HASH_BLOCK_BYTES):
-            count = min(HASH_BLOCK_BYTES, end - position)
-            self._file.seek(self.num_samples * BYTES_PER_SAMPLE + position)
-            _write(self._file, end + position, self._file.read(count))
-        self._file.truncate(NUM_CHANNELS * end)
-        self.num_samples = self.num_written
 
     def move_to(self, path: Path) -> None:
         """Give the finished file its final name, where equal audio may lie already. Raises OSError."""
@@ -103,6 +95,17 @@ class AudioSpool:
         if not self._is_stored:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+    def _cut(self) -> None:
+        """Make what has been written the whole: the second channel moves up. Raises OSError."""
+        assert self._file and self.num_written
+        end = self.num_written * BYTES_PER_SAMPLE
+        for position in range(0, end, HASH_BLOCK_BYTES):
+            count = min(HASH_BLOCK_BYTES, end - position)
+            self._file.seek(self.num_samples * BYTES_PER_SAMPLE + position)
+            _write(self._file, end + position, self._file.read(count))
+        self._file.truncate(NUM_CHANNELS * end)
+        self.num_samples = self.num_written
 
     def _write_channels(self, start: int, planar: bytes) -> None:
         if self._file is None:
@@ -124,7 +127,7 @@ def _write(file: IO[bytes], position: int, data: bytes | memoryview) -> None:
     file.seek(position)
     written = file.write(data)
     if written != len(data):
-        raise OSError(None, f"only {written} of {len(data)} bytes could be written; the disk is full")
+        raise OSError(f"only {written} of {len(data)} bytes could be written; the disk is full")
 
 
 def _read(file: IO[bytes], total_num_samples: int, start_sample: int, num_samples: int) -> bytes:

@@ -96,9 +96,12 @@ class TakeIndex:
         os.replace(part, path)
         self._query(lambda db: _insert(db, record))
 
-    def remove(self, take_id: str) -> None:
-        """Forget a take."""
+    def disown(self, take_id: str) -> None:
+        """Remove a take's sidecar: from now on the take is gone, whatever the index says until ``remove``."""
         self._sidecar(take_id).unlink(missing_ok=True)
+
+    def remove(self, take_id: str) -> None:
+        """Forget a take that was disowned."""
         self._query(lambda db: _delete(db, take_id))
 
     def get(self, take_id: str) -> Record | None:
@@ -116,10 +119,10 @@ class TakeIndex:
         )
         return [row[0] for row in rows]
 
-    def needs(self, audio: str) -> bool:
-        """Tell whether a take is that audio, or was made from it."""
-        sql = "SELECT 1 FROM takes WHERE audio = ? OR source = ? LIMIT 1"
-        return bool(self._query(lambda db: db.execute(sql, (audio, audio)).fetchone()))
+    def needs(self, audio: str, without: str) -> bool:
+        """Tell whether a take other than ``without`` is that audio, or was made from it."""
+        sql = "SELECT 1 FROM takes WHERE (audio = ? OR source = ?) AND take_id != ? LIMIT 1"
+        return bool(self._query(lambda db: db.execute(sql, (audio, audio, without)).fetchone()))
 
     def search(self, request: ListTakes) -> tuple[TakeInfo, ...]:
         """Return takes newest first, as asked."""

@@ -90,7 +90,7 @@ class TakeStore:
         """Store one variation, sealed under its address; the reply names it, or says why it could not be stored."""
         try:
             if isinstance(sealed, Exception):
-                raise OSError(None, str(sealed))
+                raise OSError(str(sealed))
             audio = sealed
             self._audio.keep(spool, audio)
             take_id = f"{self._next_number:08d}-{secrets.token_hex(4)}"
@@ -219,16 +219,21 @@ class TakeStore:
             raise storage_error(str(error)) from error
 
     def _forget(self, record: Record) -> int:
-        """Delete one take; return the bytes freed."""
-        self._index.remove(record.take.take_id)
-        candidates = {record.take.audio, record.take.source} - {""}
-        return sum(self._remove_audio(audio) for audio in candidates if self._is_orphan(audio))
+        """Delete one take; return the bytes freed. The index comes last: on a full disk it needs some of them."""
+        take = record.take
+        orphans = [audio for audio in {take.audio, take.source} - {""} if self._is_orphan(audio, take.take_id)]
+        self._index.disown(take.take_id)
+        freed = sum(self._remove_audio(audio) for audio in orphans)
+        self._index.remove(take.take_id)
+        return freed
 
     def _remove_audio(self, audio: str) -> int:
         return self._audio.remove(audio) + self._latents.remove_of(audio)
 
-    def _is_orphan(self, audio: str) -> bool:
-        return audio not in self._in_use() and not self._index.needs(audio) and self._audio.num_samples(audio) > 0
+    def _is_orphan(self, audio: str, without: str) -> bool:
+        """Tell whether stored audio is needed by no job and by no take but one."""
+        needed = audio in self._in_use() or self._index.needs(audio, without)
+        return not needed and self._audio.num_samples(audio) > 0
 
     def _collect(self, limit: int | None, most: int | None) -> CollectGarbageReply:
         """Delete at most so many takes; ``limit`` None deletes only what no take needs."""

@@ -7,7 +7,6 @@ Shapes: B batch, L text tokens, D width. Source: SPEC 2.1.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,18 @@ from sa3_daw.tensor_files import TensorFile
 
 CONFIG_FILE, TOKENIZER_FILE, TENSORS_FILE = "config.json", "tokenizer.json", "model.safetensors"
 
-KEPT_PROMPTS = 64
-"""A prompt's states take at most 0.8 MB."""
-
 MAX_CHARACTERS = 8192
 """256 tokens hold about 1200 characters of prose; tokenising the rest of a megabyte would take a second."""
 
 
 class T5Gemma:
-    """Text -> the last hidden state of every token; the states of recent prompts are kept."""
+    """Text -> the last hidden state of every token."""
 
     def __init__(self, encoder: Any, tokenizer: Tokenizer) -> None:
         """``encoder`` is transformers' T5GemmaEncoderModel."""
         self._encoder = encoder
         self._tokenizer = tokenizer
         self._width = int(encoder.config.encoder.hidden_size)
-        self._kept: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
 
     @classmethod
     def from_directory(cls, directory: Path, device: str = "cpu") -> T5Gemma:
@@ -68,17 +63,13 @@ class T5Gemma:
 
     @torch.no_grad()
     def _states(self, tokens: tuple[int, ...]) -> Tensor:
-        """Return [L, D] float32, from memory when these tokens came before."""
-        if tokens not in self._kept:
-            self._kept[tokens] = torch.zeros(0, self._width)
-            if tokens:
-                index_BL = torch.tensor([tokens], device=self._encoder.device)
-                output = self._encoder(input_ids=index_BL, attention_mask=torch.ones_like(index_BL))
-                self._kept[tokens] = output.last_hidden_state[0].float().cpu()
-            if len(self._kept) > KEPT_PROMPTS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(tokens)
-        return self._kept[tokens]
+        """Return [L, D] float32."""
+        if not tokens:
+            return torch.zeros(0, self._width)
+        index_BL = torch.tensor([tokens], device=self._encoder.device)
+        output = self._encoder(input_ids=index_BL, attention_mask=torch.ones_like(index_BL))
+        states_LD: Tensor = output.last_hidden_state[0]
+        return states_LD.float().cpu()
 
 
 def _load_encoder(directory: Path) -> Any:

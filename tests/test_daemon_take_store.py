@@ -1,0 +1,107 @@
+"""The take store on a disk that fails it: room can be made, and what is told can be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sa3_daw.blobs import latents_path
+from sa3_daw.config import load_config
+from sa3_daw.daemon.audio_store import AudioStore
+from sa3_daw.daemon.back_room import BackRoom
+from sa3_daw.daemon.recorder import Recorder
+from sa3_daw.daemon.spool import AudioSpool
+from sa3_daw.daemon.take_index import TakeIndex
+from sa3_daw.daemon.takes import TakeStore
+from sa3_daw.protocol.messages import Audio, ListTakes, Take
+from sa3_daw.take import TakeMade
+from tests.running_daemon import a_job
+
+NUM_SAMPLES = 10_000
+BUDGET_MB = 1
+
+
+class Store:
+    """A store in this process; ``make`` stores a take of 80 kB and returns what its client is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.room = BackRoom()
+        self.audio = AudioStore(folder, self.room)
+        config = replace(load_config(), data_dir=folder, takes_budget_mb=BUDGET_MB)
+        self.takes = TakeStore(config, self.audio, lambda: ())
+        self.takes.open()
+
+    def make(self, value: int) -> Take:
+        made: list[Take] = []
+        recorder = Recorder(a_job(num_samples=NUM_SAMPLES, job_id=f"{value}"), self.audio, self.takes, self.room)
+        recorder.add(Audio(0, NUM_SAMPLES, 2, 0), bytes([value]) * 8 * NUM_SAMPLES)
+        recorder.complete(TakeMade(0, 7, NUM_SAMPLES, 0.0, 0.0, None, None, None), made.append)
+        while not made:
+            self.room.settle()
+        return made[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path)
+    yield opened
+    opened.room.close()
+    opened.takes.close()
+
+
+def test_a_take_can_be_deleted_on_a_disk_so_full_that_the_index_cannot_change(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = store.make(1)
+    path, remove = store.audio.path(take.audio), TakeIndex.remove
+
+    def full(index: TakeIndex, take_id: str) -> None:
+        if path.exists():
+            raise sqlite3.OperationalError("database or disk is full")
+        remove(index, take_id)
+
+    monkeypatch.setattr(TakeIndex, "remove", full)
+    assert store.takes.delete(take.take_id)
+    assert not path.exists() and store.takes.search(ListTakes()) == ()
+
+
+def test_audio_of_another_take_stays_when_one_goes(store: Store) -> None:
+    one, other = store.make(1), store.make(1)
+    assert one.audio == other.audio
+    assert store.takes.delete(one.take_id) and store.audio.path(one.audio).exists()
+    assert store.takes.delete(other.take_id) and not store.audio.path(one.audio).exists()
+
+
+def test_what_the_disk_says_is_told_plainly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(spool: AudioSpool, start: int, planar: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AudioSpool, "_write_channels", full)
+    problem = store.make(1).problem
+    assert problem.startswith("the take could not be stored: /") and problem.endswith(": No space left on device")
+    assert "Errno" not in problem
+
+
+def test_latents_that_cannot_be_deleted_let_takes_make_room(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = latents_path(tmp_path, "0" * 64, "a")
+    fixed.parent.mkdir(parents=True)
+    fixed.write_bytes(bytes(900_000))
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == fixed:
+            raise PermissionError("this file stays")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    store.takes.latents_written(900_000)
+    for value in range(4):
+        store.make(value)
+    store.takes.make_room()
+    assert store.takes.status().num_takes < 4
