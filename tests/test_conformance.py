@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from sa3_daw.conformance import FAMILIES, check, main
 from sa3_daw.conformance.cases import Case, Fixture
+from sa3_daw.errors import InvalidField
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURES = sorted(path.name.removesuffix(".io.safetensors") for path in GOLDEN.glob("*.io.safetensors"))
@@ -45,8 +46,9 @@ def test_a_tensor_that_no_case_knows_fails_the_run(tmp_path: Path, capsys: pytes
     assert "UNKNOWN" in capsys.readouterr().out
 
 
-def test_an_empty_folder_fails_the_run(tmp_path: Path) -> None:
-    assert main(tmp_path) == 1
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidField, match="a folder of fixtures"):
+        main(tmp_path)
 
 
 def test_a_wrong_shape_is_a_failure_and_not_a_broadcast() -> None:

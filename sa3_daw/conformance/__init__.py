@@ -18,6 +18,7 @@ from sa3_daw.conformance.generate import generate_cases
 from sa3_daw.conformance.lora import lora_cases
 from sa3_daw.conformance.same import same_cases
 from sa3_daw.conformance.sampling import sampler_cases, schedule_cases
+from sa3_daw.errors import invalid
 
 Family = Callable[[Fixture], Iterator[Case]]
 
@@ -47,12 +48,11 @@ def check(fixture: Fixture) -> Iterator[Case]:
 def main(directory: Path) -> int:
     """Run every fixture of a folder, print one line per case, and return the exit code.
 
-    0: every case is within its tolerance. 1: one is not, is unknown, or the folder holds no fixture.
+    0: every case is within its tolerance. 1: one is not, or is unknown. Raises InvalidField without any fixture.
     """
     paths = sorted(directory.glob("*.io.safetensors"))
     if not paths:
-        print(f"{directory} holds no fixture (*.io.safetensors)")
-        return 1
+        raise invalid("directory", str(directory), "a folder of fixtures, *.io.safetensors")
     counts = {"ok": 0, "noted": 0, "FAILED": 0, "UNKNOWN": 0}
     for path in paths:
         fixture = Fixture.open(path)
