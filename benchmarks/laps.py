@@ -1,4 +1,4 @@
-"""One clip from noise to audio, lap by lap, in CPU-seconds. Knows no table and no other variant."""
+"""One clip's steps and its decoding, in CPU-seconds. Knows no table and no other variant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from benchmarks.sizes import Sizes, load_mapped
 from sa3_daw.generation.decode_stream import decode_stream
 from sa3_daw.generation.noise import SeededNoise
 from sa3_daw.models.conditioner import Conditioning
-from sa3_daw.models.same import Same
 from sa3_daw.sampling.samplers import Velocity, sampler_steps
 from sa3_daw.sampling.schedule import LogSNRShift, t_grid
 
@@ -28,26 +27,17 @@ RIVAL = "diffusers"
 
 
 @torch.inference_mode()
-def measure_clip(sizes: Sizes, folder: Path, seconds: float, variant: str) -> dict[str, float]:
-    """Make one clip and return CPU-seconds by work; "DiT step" is the quickest of the clip's.
+def measure_steps(sizes: Sizes, folder: Path, seconds: float, variant: str) -> dict[str, float]:
+    """Sample one clip's latents and return CPU-seconds by work; "DiT step" is the quickest of the clip's.
 
-    The plain variant leaves its latents in ``folder`` and decodes them at once as well; others state their "SNR dB".
+    The plain variant leaves its latents in ``folder``; others state their "SNR dB".
     """
     torch.set_num_threads(1)
-    per_frame = sizes.same.samples_per_frame
-    num_frames = -(-round((seconds + HEADROOM_SECONDS) * SAMPLE_RATE) // per_frame)
-    num_frames += -num_frames % sizes.same.frame_alignment
-    asked_frames = -(-round(seconds * SAMPLE_RATE) // per_frame)
-    model, same = _model(sizes, folder, variant)
+    num_frames = clip_frames(sizes, seconds)[1]
+    model = _model(sizes, folder, variant)
     started = process_time()
     model(_conditioning(sizes, WARM_UP_FRAMES))(torch.ones(1, sizes.dit.latent_dim, WARM_UP_FRAMES), torch.ones(1))
     laps = {"first call": process_time() - started}
-
-    def lap(work: str, call: Callable[[], Tensor]) -> Tensor:
-        started = process_time()
-        result = call()
-        laps[work] = process_time() - started
-        return result
 
     def timed(velocity: Velocity) -> Velocity:
         def step(x_BDT: Tensor, t_B: Tensor) -> Tensor:
@@ -58,34 +48,60 @@ def measure_clip(sizes: Sizes, folder: Path, seconds: float, variant: str) -> di
 
         return step
 
-    def sample() -> Tensor:
-        noise, dim = SeededNoise((1,)), sizes.dit.latent_dim
-        velocity = timed(model(_conditioning(sizes, num_frames)))
-        grid = t_grid(NUM_STEPS, LogSNRShift(), torch.tensor(float(num_frames)))
+    started = process_time()
+    noise, dim = SeededNoise((1,)), sizes.dit.latent_dim
+    velocity = timed(model(_conditioning(sizes, num_frames)))
+    grid = t_grid(NUM_STEPS, LogSNRShift(), torch.tensor(float(num_frames)))
 
-        def draw() -> Tensor:
-            return noise.draw(dim, num_frames)
+    def draw() -> Tensor:
+        return noise.draw(dim, num_frames)
 
-        *_, last = sampler_steps("pingpong", velocity, draw(), grid, draw)
-        return last.x_BDT
-
-    latents = lap(STEPS, sample)
+    *_, last = sampler_steps("pingpong", velocity, draw(), grid, draw)
+    laps[STEPS] = process_time() - started
     kept = folder / f"latents-{seconds:g}.pt"
     if variant == PLAIN:
-        torch.save(latents, kept)
+        torch.save(last.x_BDT, kept)
     else:
-        laps["SNR dB"] = snr_db(torch.load(kept, weights_only=True), latents)
-    if same is not None:
-        same.decode(latents[..., : sizes.same.frame_alignment])
-        pieces = decode_stream(same, latents, asked_frames, SAMPLE_RATE)
-        first = lap("first chunk", lambda: next(pieces))
-        lap("other chunks", lambda: torch.cat([first[..., :0], *pieces], dim=-1))
-        if variant == PLAIN:
-            lap("decode all", lambda: same.decode(latents))
+        laps["SNR dB"] = snr_db(torch.load(kept, weights_only=True), last.x_BDT)
     return laps
 
 
-def _model(sizes: Sizes, folder: Path, variant: str) -> tuple[Callable[[Conditioning], Velocity], Same | None]:
+@torch.inference_mode()
+def measure_decode(sizes: Sizes, folder: Path, seconds: float, way: str) -> dict[str, float]:
+    """Decode the latents that the plain variant left: "all at once" with their headroom, or in pieces.
+
+    All at once leaves what was asked for in ``folder``; the other ways state their "SNR dB" to it.
+    """
+    torch.set_num_threads(1)
+    variant, _, manner = way.rpartition(", ")
+    same = load_mapped(sizes, folder, variant)[1]
+    latents = torch.load(folder / f"latents-{seconds:g}.pt", weights_only=True)
+    asked_frames, kept = clip_frames(sizes, seconds)[0], folder / f"audio-{seconds:g}.pt"
+    for _ in range(2):  # the first call in pieces compiles, or learns that lengths differ
+        for piece in decode_stream(same, latents[..., :WARM_UP_FRAMES], WARM_UP_FRAMES // 2, SAMPLE_RATE):
+            del piece
+    started = process_time()
+    if manner == "all at once":
+        whole = same.decode(latents)
+        taken = process_time() - started
+        torch.save(whole[..., : asked_frames * sizes.same.samples_per_frame].clone(), kept)
+        return {"first audio": taken, "decode": taken}
+    pieces = decode_stream(same, latents, asked_frames, SAMPLE_RATE)
+    made = [next(pieces)]
+    first = process_time() - started
+    made += pieces
+    laps = {"first audio": first, "decode": process_time() - started}
+    return laps | {"SNR dB": snr_db(torch.load(kept, weights_only=True), torch.cat(made, dim=-1))}
+
+
+def clip_frames(sizes: Sizes, seconds: float) -> tuple[int, int]:
+    """Return the frames that a clip's audio asks for, and with headroom those that are sampled."""
+    per_frame = sizes.same.samples_per_frame
+    sampled = -(-round((seconds + HEADROOM_SECONDS) * SAMPLE_RATE) // per_frame)
+    return -(-round(seconds * SAMPLE_RATE) // per_frame), sampled + -sampled % sizes.same.frame_alignment
+
+
+def _model(sizes: Sizes, folder: Path, variant: str) -> Callable[[Conditioning], Velocity]:
     """Return what makes a velocity of conditioning: ours prepares it once a clip, diffusers in every step."""
     if variant == RIVAL:
         from tests.test_against_diffusers import dit_pair
@@ -94,14 +110,14 @@ def _model(sizes: Sizes, folder: Path, variant: str) -> tuple[Callable[[Conditio
         return lambda given: lambda x, t: theirs(
             x, timestep=t, encoder_hidden_states=given.context, global_hidden_states=given.global_,
             local_add_cond=given.local,
-        ).sample, None  # fmt: skip
-    dit, same = load_mapped(sizes, folder, variant)
+        ).sample  # fmt: skip
+    dit = load_mapped(sizes, folder, variant)[0]
 
     def ours(given: Conditioning) -> Velocity:
         prepared = dit.prepare(given)
         return lambda x, t: dit(x, t, prepared)
 
-    return ours, same
+    return ours
 
 
 def _conditioning(sizes: Sizes, num_frames: int) -> Conditioning:

@@ -9,13 +9,14 @@ from pathlib import Path
 from benchmarks.laps import PLAIN, RIVAL, STEPS
 
 COPIED = "fp32, built and copied"
+AT_ONCE = f"{PLAIN}, all at once"
 
 Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one process measured in one round: a load, a clip, or an autoencoder at work."""
+    """What one process measured in one round: a load, a clip's steps or its decoding, or an autoencoder's memory."""
 
     kind: str
     variant: str
@@ -55,8 +56,12 @@ class Rows:
 
     def tables(self) -> list[str]:
         """Return loads, clips and memory as Markdown, each compared with plain."""
-        lengths = sorted({row.seconds for row in self.values if row.kind == "clip"})
-        clips = [line for seconds in lengths for line in _clip_lines(seconds, self.best("clip", seconds))]
+        lengths = sorted({row.seconds for row in self.values if row.kind == "steps"})
+        clips = [
+            line
+            for seconds in lengths
+            for line in _clip_lines(seconds, self.best("steps", seconds), self.best("decode", seconds))
+        ]
         return [
             "| load | CPU-seconds | times copied | resident MB | of copied | own MB | of copied |",
             "|---|---|---|---|---|---|---|",
@@ -87,26 +92,32 @@ def _load_lines(loads: dict[str, Values]) -> list[str]:
     ]
 
 
-def _clip_lines(seconds: float, clips: dict[str, Values]) -> list[str]:
+def decoded_in(variant: str) -> str:
+    """Return how the latents of a variant are decoded: in pieces, and never in eight bits."""
+    return f"{variant.replace('w8a8', PLAIN)}, streamed"
+
+
+def _clip_lines(seconds: float, steps: dict[str, Values], decodes: dict[str, Values]) -> list[str]:
     """Compare each kind of work with plain: fp32, and every latent decoded at once after the last step."""
-    if PLAIN not in clips:
+    if PLAIN not in steps:
         return []
-    plain = clips[PLAIN]
-    plain_whole = plain[STEPS] + plain["decode all"]
     rows: list[tuple[str, str, float, float, str]] = []
     for work in ("DiT step", STEPS):
-        for name, laps in clips.items():
+        for name, laps in steps.items():
             snr = f"{laps['SNR dB']:.0f}" if work == STEPS and name != PLAIN else ""
-            rows.append((work, name, laps[work], plain[work], snr))
-    streamed = {f"{name}, streamed": laps for name, laps in clips.items() if name != RIVAL}
-    decoding = {name: laps["first chunk"] + laps["other chunks"] for name, laps in streamed.items()}
-    rows.append(("decode", "fp32, all at once", plain["decode all"], plain["decode all"], ""))
-    rows += [("decode", name, taken, plain["decode all"], "") for name, taken in decoding.items()]
-    for work in ("first audio", "end to end"):
-        rows.append((work, "fp32, all at once", plain_whole, plain_whole, ""))
-        for name, laps in streamed.items():
-            taken = laps[STEPS] + (laps["first chunk"] if work == "first audio" else decoding[name])
-            rows.append((work, name, taken, plain_whole, ""))
+            rows.append((work, name, laps[work], steps[PLAIN][work], snr))
+    if AT_ONCE in decodes:
+        whole = decodes[AT_ONCE]["decode"]
+        for way, laps in decodes.items():
+            snr = f"{laps['SNR dB']:.0f}" if way != AT_ONCE else ""
+            rows.append(("decode", way, laps["decode"], whole, snr))
+        whole += steps[PLAIN][STEPS]
+        for work, lap in (("first audio", "first audio"), ("end to end", "decode")):
+            rows.append((work, AT_ONCE, whole, whole, ""))
+            for name, laps in steps.items():
+                if name != RIVAL and decoded_in(name) in decodes:
+                    taken = laps[STEPS] + decodes[decoded_in(name)][lap]
+                    rows.append((work, f"{name}, streamed", taken, whole, ""))
     return [
         f"| {seconds:g} s | {work} | {name} | {taken:.3f} | {whole / taken:.2f} | {snr} |"
         for work, name, taken, whole, snr in rows

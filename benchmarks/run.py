@@ -22,8 +22,8 @@ from time import monotonic
 import torch
 
 from benchmarks.fresh import in_fresh_process, measure_autoencoder, measure_load
-from benchmarks.laps import PLAIN, RIVAL, measure_clip
-from benchmarks.rows import COPIED, Row, Rows, Values
+from benchmarks.laps import PLAIN, RIVAL, measure_decode, measure_steps
+from benchmarks.rows import AT_ONCE, COPIED, Row, Rows, Values, decoded_in
 from benchmarks.sizes import SMALL_DIT, Sizes, write_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, res
     wanted = [Row("load", way, 0.0, number) for number in range(asked.rounds) for way in LOADS]
     for seconds in asked.seconds:
         for number in range(asked.rounds):
-            wanted += [Row("clip", variant, seconds, number) for variant in (PLAIN, *asked.variants, RIVAL)]
+            wanted += [Row("steps", variant, seconds, number) for variant in (PLAIN, *asked.variants, RIVAL)]
+            ways = dict.fromkeys(decoded_in(variant) for variant in (PLAIN, *asked.variants))
+            wanted += [Row("decode", way, seconds, number) for way in (AT_ONCE, *ways)]
     wanted += [Row("autoencoder", way, seconds, 0) for seconds in asked.autoencoder for way in ("decode", "encode")]
     left = [row for row in wanted if row not in rows.values]
     stop_at = monotonic() + 60 * asked.minutes
@@ -69,8 +71,9 @@ def measured(row: Row, sizes: Sizes, folder: Path) -> Values:
     """Measure one row in a fresh process."""
     if row.kind == "load":
         return in_fresh_process(measure_load, sizes, folder, row.variant)
-    if row.kind == "clip":
-        return in_fresh_process(measure_clip, sizes, folder, row.seconds, row.variant)
+    if row.kind in ("steps", "decode"):
+        measure = measure_steps if row.kind == "steps" else measure_decode
+        return in_fresh_process(measure, sizes, folder, row.seconds, row.variant)
     return in_fresh_process(measure_autoencoder, sizes, folder, row.variant, row.seconds)
 
 

@@ -10,10 +10,10 @@ import torch
 from sa3_daw.generation.decode_stream import (
     LARGEST_CHUNK_SECONDS,
     chunk_plan,
-    decode_range,
     decode_stream,
     decoder_context_frames,
 )
+from sa3_daw.models.decoding import DecodeStream
 from tests.tiny import SAME_FORMS, seeded_same
 
 ROUNDING = 2e-6
@@ -41,7 +41,8 @@ def test_any_aligned_range_equals_its_slice_of_the_whole(form: str) -> None:
     for start in range(0, 37, align):
         for end in (start + 1, start + align, 37):
             if start < end <= 37:
-                part = decode_range(same, latents, start, end)
+                rate = 3 * same.spec.samples_per_frame
+                part = torch.cat(list(decode_stream(same, latents, end, rate, start)), dim=-1)
                 expected = whole[..., start * frame : end * frame]
                 torch.testing.assert_close(part, expected, rtol=0, atol=ROUNDING * float(whole.abs().max()))
 
@@ -58,7 +59,7 @@ def test_without_context_the_result_differs(form: str) -> None:
 
 
 def test_chunks_tile_the_clip_grow_and_stay_bounded() -> None:
-    plan = list(chunk_plan(0, 1001, 2, 10.77))
+    plan = list(chunk_plan(0, 1001, 2, 10.77, 12.0))
     assert plan[0][0] == 0 and plan[-1][1] == 1001
     assert all(a[1] == b[0] for a, b in pairwise(plan))
     assert all(start % 2 == 0 for start, _ in plan)
@@ -69,24 +70,25 @@ def test_chunks_tile_the_clip_grow_and_stay_bounded() -> None:
 def test_an_unaligned_start_is_refused() -> None:
     same = seeded_same(SAME_FORMS["same-s"])
     with pytest.raises(ValueError, match="multiples of 2"):
-        decode_range(same, torch.zeros(1, 12, 8), 3, 8)
+        next(decode_stream(same, torch.zeros(1, 12, 8), 8, 44100, start_frame=3))
 
 
-def test_a_long_decode_holds_one_chunk_and_its_context_at_a_time() -> None:
+def test_a_long_decode_takes_every_frame_once_and_holds_one_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     same = seeded_same(SAME_FORMS["same-s"])
     seen: list[int] = []
-    inner = same.decode
+    inner = DecodeStream.push
 
-    def watched(latents_BDT: torch.Tensor) -> torch.Tensor:
+    def watched(stream: DecodeStream, latents_BDT: torch.Tensor, is_last: bool) -> torch.Tensor:
         seen.append(latents_BDT.shape[-1])
-        return inner(latents_BDT)
+        return inner(stream, latents_BDT, is_last)
 
-    same.decode = watched  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(DecodeStream, "push", watched)
     frames_per_second = 4
+    rate = frames_per_second * same.spec.samples_per_frame
     for seconds in (30, 380):
+        seen.clear()
         latents = torch.zeros(1, 12, frames_per_second * seconds)
-        rate = frames_per_second * same.spec.samples_per_frame
         pieces = decode_stream(same, latents, latents.shape[-1], rate)
         assert sum(piece.shape[-1] for piece in pieces) == latents.shape[-1] * same.spec.samples_per_frame
-    longest = int(LARGEST_CHUNK_SECONDS * frames_per_second)
-    assert max(seen) <= longest + sum(decoder_context_frames(same.spec)) + same.spec.frame_alignment
+        assert sum(seen) == latents.shape[-1]
+        assert max(seen) <= LARGEST_CHUNK_SECONDS["cpu"] * frames_per_second + same.spec.frame_alignment

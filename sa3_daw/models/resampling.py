@@ -7,6 +7,7 @@ one segment is one latent frame, s patch tokens and one latent token. Source: SP
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -23,6 +24,7 @@ from sa3_daw.models.layers import (
     windowed_attention,
 )
 from sa3_daw.models.specs import SameStageSpec
+from sa3_daw.models.stages import Call, Chunked, Sliding, Stage
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 """Draws unit normal noise of a shape. ``None`` where one is expected means: no noise."""
@@ -105,21 +107,52 @@ class ResamplingBlock(nn.Module):
         x_BDL = self.mapping(patches_BQL)
         segments = rearrange(x_BDL, "b d (t s) -> (b t) s d", s=stride)
         segments = torch.cat((segments, self._queries(segments.shape[0], 1, noise)), dim=1)
-        tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=patches_BQL.shape[0])
-        tokens = self._transform(tokens)
+        tokens = self._transform(rearrange(segments, "(b t) u d -> b (t u) d", b=patches_BQL.shape[0]))
         return rearrange(tokens, "b (t u) d -> b d t u", u=stride + 1)[..., -1]
 
     def up(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
         """[B, D, T] -> [B, patch_dim, T*s]; T is padded to whole chunks inside and cropped again."""
-        stride, num_frames = self.spec.stride, x_BDT.shape[-1]
-        x_BDT = F.pad(x_BDT, (0, -num_frames % max(1, self.spec.chunk_patches // stride)))
+        mapped: Tensor = self.mapping(self.patches_of(self._transform(self.tokens_of(x_BDT, noise))))
+        return mapped[..., : x_BDT.shape[-1] * self.spec.stride]
+
+    def tokens_of(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
+        """[B, D, T] -> [B, N, D]: each frame, padded to whole chunks of them, before the queries of its patches."""
+        stride = self.spec.stride
+        x_BDT = F.pad(x_BDT, (0, -x_BDT.shape[-1] % max(1, self.spec.chunk_patches // stride)))
         latents = rearrange(x_BDT, "b d t -> (b t) 1 d")
         segments = torch.cat((latents, self._queries(latents.shape[0], stride, noise)), dim=1)
-        tokens = rearrange(segments, "(b t) u d -> b (t u) d", b=x_BDT.shape[0])
-        tokens = self._transform(tokens)
-        patches = rearrange(tokens, "b (t u) d -> b d t u", u=stride + 1)[..., 1:]
-        mapped: Tensor = self.mapping(rearrange(patches, "b d t s -> b d (t s)"))
-        return mapped[..., : num_frames * stride]
+        return rearrange(segments, "(b t) u d -> b (t u) d", b=x_BDT.shape[0])
+
+    def patches_of(self, tokens_BND: Tensor) -> Tensor:
+        """[B, N, D] of whole segments -> [B, D, L]: what became of the queries of ``tokens_of``."""
+        patches = rearrange(tokens_BND, "b (t u) d -> b d t u", u=self.spec.stride + 1)[..., 1:]
+        return rearrange(patches, "b d t s -> b d (t s)")
+
+    def stages(self) -> list[Stage]:
+        """Return the transformer as fresh stages for tokens [B, N, D] that come in pieces of whole chunks."""
+        spec = self.spec
+
+        @cache
+        def rope(num_tokens: int) -> Rope:
+            return rope_table(num_tokens, spec.head_dim // 2, self.new_tokens.device)
+
+        def applied(layers: nn.ModuleList, window: tuple[int, int] | None) -> Call:
+            def call(tokens_BND: Tensor) -> Tensor:
+                for layer in layers:
+                    tokens_BND = layer(tokens_BND, rope(tokens_BND.shape[1]), window)
+                return tokens_BND
+
+            return call
+
+        if not spec.chunk_patches:
+            left, right = (frames * (spec.stride + 1) for frames in spec.window_frames)
+            single = [self.transformers[index : index + 1] for index in range(spec.depth)]
+            return [Sliding(applied(layers, (left, right)), left, right, axis=1) for layers in single]
+        chunk = spec.chunk_patches + spec.chunk_patches // spec.stride
+        unshifted = spec.depth // 2 if spec.midpoint_shift else spec.depth
+        halves = self.transformers[:unshifted], self.transformers[unshifted:]
+        shifts = (0, chunk // 2) if spec.midpoint_shift else (0,)
+        return [Chunked(applied(half, None), chunk, shift) for half, shift in zip(halves, shifts, strict=False)]
 
     def _queries(self, num_segments: int, count: int, noise: Noise | None) -> Tensor:
         queries = self.new_tokens.expand(num_segments, count, -1)
@@ -128,27 +161,6 @@ class ResamplingBlock(nn.Module):
         return queries
 
     def _transform(self, tokens_BND: Tensor) -> Tensor:
-        spec = self.spec
-        if not spec.chunk_patches:
-            left, right = (frames * (spec.stride + 1) for frames in spec.window_frames)
-            rope = rope_table(tokens_BND.shape[1], spec.head_dim // 2, tokens_BND.device)
-            for layer in self.transformers:
-                tokens_BND = layer(tokens_BND, rope, (left, right))
-            return tokens_BND
-        chunk = spec.chunk_patches + spec.chunk_patches // spec.stride
-        rope = rope_table(chunk, spec.head_dim // 2, tokens_BND.device)
-        unshifted = spec.depth // 2 if spec.midpoint_shift else spec.depth
-        tokens_BND = self._in_chunks(tokens_BND, self.transformers[:unshifted], chunk, rope)
-        if not spec.midpoint_shift:
-            return tokens_BND
-        shift = chunk // 2
-        ends = torch.cat((tokens_BND[:, :shift], tokens_BND, tokens_BND[:, -shift:]), dim=1)
-        return self._in_chunks(ends, self.transformers[unshifted:], chunk, rope)[:, shift:-shift]
-
-    @staticmethod
-    def _in_chunks(tokens_BND: Tensor, layers: nn.ModuleList, chunk: int, rope: Rope) -> Tensor:
-        batch = tokens_BND.shape[0]
-        chunks = rearrange(tokens_BND, "b (c n) d -> (b c) n d", n=chunk)
-        for layer in layers:
-            chunks = layer(chunks, rope, None)
-        return rearrange(chunks, "(b c) n d -> b (c n) d", b=batch)
+        for stage in self.stages():
+            tokens_BND = stage.push(tokens_BND, is_last=True)
+        return tokens_BND

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sa3_daw.models.patching import patch, unpatch
 from sa3_daw.models.resampling import Noise, ResamplingBlock
+from sa3_daw.models.shaping import shape
 from sa3_daw.models.specs import SameSpec
 
 BOTTLENECK_NOISE = 1e-3
@@ -72,7 +73,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """De-normed latents -> audio: Linear, TRB, unpatch; nano has the lapped linear path beside or instead."""
+    """De-normed latents -> audio: Linear, TRB, unpatch. Where nano has a lapped linear path, the TRB's patches are no
+    samples but the log gains of that path's spectra."""
 
     def __init__(self, spec: SameSpec) -> None:
         super().__init__()
@@ -96,16 +98,19 @@ class Decoder(nn.Module):
         return block
 
     def forward(self, x_BDT: Tensor, noise: Noise | None = None) -> Tensor:
-        paths = []
-        if self.spec.decoder.depth:
-            paths.append(self._transformer_path(x_BDT, noise))
-        if self.spec.decoder.lapped:
-            paths.append(self.lapped(x_BDT))
-        return sum(paths[1:], start=paths[0])
+        spec = self.spec
+        if not spec.decoder.depth:
+            linear: Tensor = self.lapped(x_BDT)
+            return linear
+        patches_BQL = self.block.up(self.project(x_BDT), noise)
+        if not spec.decoder.lapped:
+            return unpatch(patches_BQL, spec.patch_samples)
+        return shape(self.lapped(x_BDT), patches_BQL, spec.patch_samples)
 
-    def _transformer_path(self, x_BDT: Tensor, noise: Noise | None) -> Tensor:
-        x_BDT = self.layers[1](x_BDT.transpose(1, 2)).transpose(1, 2)
-        return unpatch(self.block.up(x_BDT, noise), self.spec.patch_samples)
+    def project(self, x_BDT: Tensor) -> Tensor:
+        """[B, D, T] -> [B, width, T], what the TRB takes."""
+        projected: Tensor = self.layers[1](x_BDT.transpose(1, 2)).transpose(1, 2)
+        return projected
 
 
 class Same(nn.Module):
