@@ -1,7 +1,8 @@
 """Converted weights kept on disk, so that only the first load of a checkpoint converts. Knows no arithmetic, no layer.
 
 One file for each checkpoint and form, named by the SHA-256 of the checkpoint's files, so a changed checkpoint never
-meets weights that were made of another. A damaged file is made anew; a disk that takes nothing costs time only.
+meets weights that were made of another. Its own SHA-256 lies beside it: a load maps the file and reads no more of it
+than it needs, ``verify`` reads all. A damaged file is made anew; a disk that takes nothing costs time only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -62,6 +63,7 @@ class ConvertedCopies:
             save_file(dict(convert()), part)
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())  # a name must never stand for what a power cut left unwritten
+            _digest_path(path).write_text(file_sha256(part), "utf-8")
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             log.warning("converted weights cannot be kept in %s: %s", self.folder, error)
@@ -69,6 +71,18 @@ class ConvertedCopies:
                 part.unlink(missing_ok=True)
             return False
         return True
+
+    def verify(self) -> Iterator[str]:
+        """Compare every copy with its SHA-256 and delete those that differ; yield one sentence for each."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                is_whole = _digest_path(path).read_text("utf-8") == file_sha256(path)
+            except OSError:
+                is_whole = False
+            if not is_whole:
+                path.unlink(missing_ok=True)
+            told = "is as it was converted" if is_whole else "was damaged and is deleted; the next load makes it anew"
+            yield f"{path.name} {told}"
 
     def _path(self, sources: Sequence[Path], form: str) -> Path:
         digests = [self._digest(path.resolve()) for path in sources]
@@ -101,3 +115,7 @@ class ConvertedCopies:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(known), "utf-8")
             os.replace(part, self.folder / DIGESTS_NAME)
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")

@@ -74,6 +74,17 @@ def test_a_damaged_copy_is_made_anew(tiny: Path, copies: ConvertedCopies) -> Non
     assert path.read_bytes() == whole
 
 
+def test_a_flipped_bit_is_found_by_verifying_and_the_copy_is_made_anew(tiny: Path, copies: ConvertedCopies) -> None:
+    expected = sound(load(tiny, "w8a8", copies))
+    (path,) = kept(copies)
+    assert list(copies.verify()) == [f"{path.name} is as it was converted"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert list(copies.verify()) == [f"{path.name} was damaged and is deleted; the next load makes it anew"]
+    assert not kept(copies) and sound(load(tiny, "w8a8", copies)) == expected
+    assert path.read_bytes() == whole
+
+
 def test_a_changed_checkpoint_never_meets_old_weights(tiny: Path, copies: ConvertedCopies) -> None:
     load(tiny, "w8a8", copies)
     old = kept(copies)

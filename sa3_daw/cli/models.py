@@ -99,7 +99,12 @@ def bring_in(arguments: Namespace) -> int:
 
 
 def verify_one(arguments: Namespace) -> int:
-    _verify(_installed(arguments.name, load_config()), arguments.name)
+    from sa3_daw.converted import ConvertedCopies
+
+    config = load_config()
+    _verify(_installed(arguments.name, config), arguments.name)
+    for sentence in ConvertedCopies(converted_dir(arguments.name, config)).verify():
+        print(sentence)
     return 0
 
 
