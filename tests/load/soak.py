@@ -88,18 +88,17 @@ def fill(client: Client, daemon: RunningDaemon) -> int:
     """Fill what is remembered within bounds: texts and heard latents in the engine, takes on disk; return the jobs."""
     for number in range(REMEMBERED_TEXTS):
         client.generate(a_job(f"house drums and bass number {number}", num_samples=RATE // 2))
-    heard: dict[str, int] = {}
-    num_jobs = REMEMBERED_TEXTS
+    num_sources = num_done = 0
     time = np.arange(20 * RATE, dtype=np.float32) / RATE
-    while sum(heard.values()) < MAX_BYTES:
-        samples = np.sin(2 * np.pi * (100 + num_jobs) * time, dtype=np.float32) / 2
+    while num_done <= num_sources:
+        samples = np.sin(2 * np.pi * (100 + num_done) * time, dtype=np.float32) / 2
         audio = client.put_audio(np.stack((samples, samples)))
         plain = replace(a_job("house drums and bass"), steps=4)
         client.generate(edits.inpaint(plain, audio, len(samples), (Region(0, RATE // 2),)))
-        num_jobs += 1
         latents = (data_dir(daemon.runtime_dir) / "latents").glob("*/*.latents")
-        heard |= {path.name: path.stat().st_size for path in latents}
-    return num_jobs
+        num_sources = num_sources or MAX_BYTES // max(path.stat().st_size for path in latents)
+        num_done += 1
+    return REMEMBERED_TEXTS + num_done
 
 
 def anonymous_bytes(pid: int) -> int:
