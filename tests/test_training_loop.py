@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,13 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sa3_training.checkpoints import DiskFull, load_state, replace_file, require_disk, save_state
+from sa3_daw.errors import InvalidField
+from sa3_training.checkpoints import DiskFull, load_state, remember, replace_file, require_disk, save_state
 from sa3_training.loop import (
+    MOST_LEFT_OUT,
+    Diverged,
     Draw,
     Every,
     Learner,
@@ -89,12 +94,47 @@ def test_a_checkpoint_leaves_out_what_is_frozen(tmp_path: Path) -> None:
     assert stored_step(tmp_path / "tiny.ckpt") == 1
 
 
-def test_minutes_end_a_run_before_its_steps(tmp_path: Path) -> None:
-    recipe = LoopRecipe(num_steps=10**9, minutes=0.005, log_every_steps=5)
+def test_minutes_end_a_run_before_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(step=0.01)
+    monkeypatch.setattr("sa3_training.loop.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    recipe = LoopRecipe(num_steps=10**9, minutes=0.02, log_every_steps=5)
     with Reporter(tmp_path, "tiny") as report:
-        assert train(stage_of(recipe), recipe, tmp_path, "tiny", World(), report).is_done
+        position = train(stage_of(recipe), recipe, tmp_path, "tiny", World(), report)
+    assert position.is_done and 20 < position.step < 200
     log = read_log(tmp_path / "tiny.log")
     assert log[-1]["progress"] == 1 and log[-1]["loss"] < log[0]["loss"]
+
+
+def broken_at(steps: range) -> Stage:
+    """The tiny regression with an error that is not a number at some steps."""
+    recipe, module = LoopRecipe(num_steps=40), Tiny()
+
+    def loss(draw: Draw) -> tuple[Tensor, Numbers]:
+        error, numbers = module.loss(draw)
+        return error * (float("nan") if draw.step in steps else 1.0), numbers
+
+    learner = Learner(module, optimisers(module, 1e-2, 1e-2), Ema(module, 0.9))
+    return plain_stage(learner, loss, recipe, World(), "tiny")
+
+
+def test_steps_that_are_not_finite_are_left_out_and_too_many_end_the_run(tmp_path: Path) -> None:
+    recipe = LoopRecipe(num_steps=40, save_every_seconds=0.0)
+    few = broken_at(range(3, 3 + MOST_LEFT_OUT - 1))
+    assert train(few, recipe, tmp_path / "few", "tiny", World()).is_done
+    assert all(bool(tensor.isfinite().all()) for tensor in weights(few).values())
+    with pytest.raises(Diverged, match="steps in a row are not finite"):
+        train(broken_at(range(5, 40)), recipe, tmp_path / "many", "tiny", World())
+    kept = load_state(tmp_path / "many" / "tiny.ckpt")
+    assert kept["step"] == 5 + MOST_LEFT_OUT - 1
+    assert all(bool(tensor.isfinite().all()) for tensor in kept["learners"]["tiny"]["ema"].values())
+
+
+def test_a_folder_with_a_run_of_another_recipe_is_refused_by_what_differs(tmp_path: Path) -> None:
+    remember({"seeds": range(3), "steps": 5, "model": "a"}, tmp_path, "dit", ("steps",))
+    remember({"seeds": range(3), "steps": 9, "model": "a"}, tmp_path, "dit", ("steps",))
+    remember({"model": "b"}, tmp_path, "post", ())
+    with pytest.raises(InvalidField, match="another seeds, model"):
+        remember({"seeds": range(4), "steps": 9, "model": "b"}, tmp_path, "dit", ("steps",))
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:

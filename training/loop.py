@@ -7,6 +7,7 @@ a run that stopped continues with the batches it would have seen, and any number
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import signal
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sa3_daw.errors import Sa3Error
 from sa3_training.checkpoints import load_state, save_state
 from sa3_training.optim import Ema, set_share, trapezoid
 from sa3_training.progress import Reporter
@@ -26,6 +28,15 @@ from sa3_training.sharding import clip_gradients, load_optimiser, spread_like, w
 from sa3_training.world import World
 
 Numbers = dict[str, float]
+
+MOST_LEFT_OUT = 10
+"""Steps in a row without finite gradients that end a run: hours must not be lost on what will not learn."""
+
+
+class Diverged(Sa3Error):
+    """The numbers of a training run are no longer finite; its checkpoint is."""
+
+    code = "diverged"
 
 
 @dataclass(frozen=True)
@@ -74,20 +85,33 @@ class Learner:
     optimisers: Sequence[torch.optim.Optimizer]
     ema: Ema | None = None
     max_gradient_norm: float = 1.0
+    num_left_out: int = 0
+    """Steps left out in a row because their gradients were not finite."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is trained."""
         return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     def descend(self, world: World, share: float) -> float:
-        """Take one step along the gradients of all processes at ``share`` of the learning rate; return their norm."""
+        """Take one step along the gradients of all processes at ``share`` of the learning rate; return their norm.
+
+        A step whose gradients are not finite is left out. Raises Diverged when many in a row are.
+        """
         world.sum_gradients(self.parameters())
         norm = clip_gradients(self.parameters(), self.max_gradient_norm)
+        is_sound = math.isfinite(norm)
+        self.num_left_out = 0 if is_sound else self.num_left_out + 1
+        if self.num_left_out >= MOST_LEFT_OUT:
+            raise Diverged(
+                f"the gradients of {MOST_LEFT_OUT} steps in a row are not finite; what was saved before is sound. "
+                "Lower the learning rate, or look for a clip that is not sound"
+            )
         for optimiser in self.optimisers:
             set_share(optimiser, share)
-            optimiser.step()
+            if is_sound:
+                optimiser.step()
             optimiser.zero_grad()
-        if self.ema:
+        if self.ema and is_sound:
             self.ema.update(self.module)
         return norm
 

@@ -5,6 +5,7 @@ Pairing near noise with near data straightens the paths the model has to learn. 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,11 +35,14 @@ def sinkhorn(cost_BB: Tensor, rounds: int = SINKHORN_ROUNDS) -> Tensor:
 
 
 def assignment(cost_BB: Tensor) -> Tensor:
-    """Return for every row its column: the likeliest of the plan that no earlier row has taken."""
-    plan = sinkhorn(cost_BB.double())
+    """Return for every row its column: the likeliest of the plan that no earlier row has taken.
+
+    The rows are gone through on the CPU: a GPU would be asked hundreds of times in a row for one number.
+    """
+    plan = sinkhorn(cost_BB.double()).cpu().numpy()
     chosen = []
-    for row in range(len(plan)):
-        column = int(plan[row].argmax())
+    for row in plan:
+        column = int(row.argmax())
         chosen.append(column)
-        plan[:, column] = -torch.inf
+        plan[:, column] = -np.inf
     return torch.tensor(chosen, device=cost_BB.device)

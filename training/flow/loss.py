@@ -13,6 +13,7 @@ from torch import Tensor
 from sa3_training.flow.coupling import couple
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.masks import MASK_SHARES, extend_into_silence, keep_masks, masked_mean, valid_mask
+from sa3_training.flow.noise import gaussian
 from sa3_training.flow.timesteps import draw_levels, shift_for_length
 
 
@@ -43,11 +44,11 @@ class Noised:
 
 
 def draw_noise(batch: Batch, recipe: FlowRecipe, frames_per_second: float, generator: torch.Generator) -> Noised:
-    """Draw on the CPU, so that every device trains on the same numbers, then move to the batch's device."""
+    """Draw everything from one generator, then move it to the batch's device."""
     data = batch.latents_BDT
     size, _, num_frames = data.shape
     device = data.device
-    noise = torch.randn(data.shape, generator=generator).to(device)
+    noise = gaussian(data.shape, generator, device)
     if recipe.couple:
         noise = couple(data, noise)
     t = draw_levels(recipe.levels, size, generator)

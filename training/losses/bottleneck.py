@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sa3_daw.models.same import SoftNorm
+from sa3_training.flow.noise import gaussian
 
 MOMENTUM = 0.999
 SMALLEST_STD = 1e-4
@@ -22,6 +23,7 @@ def encode_in_training(bottleneck: SoftNorm, x_BDT: Tensor) -> tuple[Tensor, Ten
     mapped = x_BDT * bottleneck.scaling_factor + bottleneck.bias
     with torch.no_grad():
         moved = MOMENTUM * bottleneck.running_std + (1 - MOMENTUM) * mapped.std()
+        moved = torch.where(moved.isfinite(), moved, bottleneck.running_std)
         bottleneck.running_std.copy_(moved.clamp(min=SMALLEST_STD))
     latents = mapped / bottleneck.running_std
     return latents, normal_penalty(latents)
@@ -40,5 +42,4 @@ def divergence(x: Tensor, dim: int) -> Tensor:
 
 def add_latent_noise(latents_BDT: Tensor, generator: torch.Generator) -> Tensor:
     """Return latents with the published training noise, so that the decoder forgives what a DiT gets wrong."""
-    noise = torch.randn(latents_BDT.shape, generator=generator).to(latents_BDT.device)
-    return latents_BDT + LATENT_NOISE * noise
+    return latents_BDT + LATENT_NOISE * gaussian(latents_BDT.shape, generator, latents_BDT.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sa3_daw.models.conditioner import fourier_features
 from sa3_daw.models.layers import FeedForward, RMSNorm, apply_rope, merge_heads, rope_table, split_heads
+from sa3_training.flow.noise import gaussian
 
 LEVEL_FEATURES = 128
 HEAD_DIM = 64
@@ -58,7 +59,7 @@ class FlowProbe(nn.Module):
 def probe_loss(probe: FlowProbe, latents_BDT: Tensor, *, detach: bool, generator: torch.Generator) -> Tensor:
     """Return the probe's squared velocity error; with ``detach`` the encoder gets no gradient from it."""
     data = latents_BDT.detach() if detach else latents_BDT
-    noise = torch.randn(data.shape, generator=generator).to(data.device)
+    noise = gaussian(data.shape, generator, data.device)
     t = torch.rand(len(data), generator=generator).to(data.device)
     velocity = probe(torch.lerp(data, noise, t[:, None, None]), t)
     return (velocity - (noise - data)).square().mean()

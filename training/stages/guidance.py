@@ -18,6 +18,7 @@ from sa3_daw.sampling.schedule import LogSNRShift
 from sa3_training.data.crops import on_device
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.masks import keep_masks, masked_mean, valid_mask
+from sa3_training.flow.noise import gaussian
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage, plain_stage
 from sa3_training.optim import Ema, optimisers
 from sa3_training.stages.dit import Batches
@@ -49,7 +50,7 @@ def guidance_stage(
         size, _, num_frames = data.shape
         valid = batch.valid_B.cpu()
         keep = keep_masks(valid, num_frames, generator).to(world.device)
-        noise = torch.randn(data.shape, generator=generator).to(world.device)
+        noise = gaussian(data.shape, generator, world.device)
         t = draw_sampled_levels(recipe, size, num_frames, generator).to(world.device)[:, None, None]
         x = torch.lerp(data, noise, t)
         guided = guided_velocity(teacher, batch, keep, x, t.flatten(), recipe.scale)

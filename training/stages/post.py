@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sa3_training.data.crops import on_device
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.masks import keep_masks
+from sa3_training.flow.noise import gaussian
 from sa3_training.flow.timesteps import draw_levels
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage
 from sa3_training.losses.adversarial import discriminator_loss, generator_loss
@@ -136,7 +137,7 @@ def draw_pair(student: Denoiser, batch: Batch, recipe: PostRecipe, generator: to
     size, _, num_frames = data.shape
     device = data.device
     keep = keep_masks(batch.valid_B.cpu(), num_frames, generator).to(device)
-    noises = torch.randn((2, *data.shape), generator=generator).to(device)
+    noises = gaussian((2, *data.shape), generator, device)
     t = draw_starts(WarmUpRecipe(student_steps=recipe.student_steps), size, num_frames, generator).to(device)
     x = torch.lerp(data, noises[0], t[:, None, None])
     nothing_dropped = torch.zeros(size, dtype=torch.bool, device=device)

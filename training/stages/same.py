@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sa3_daw.models.resampling import Noise
 from sa3_daw.models.same import Same
 from sa3_training.data.audio import AudioBatch
+from sa3_training.flow.noise import gaussian
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage
 from sa3_training.losses import adversarial
 from sa3_training.losses.adversarial import Discriminators, mean_over
@@ -141,7 +142,7 @@ def reconstruct(same: Same, audio_BCS: Tensor, generator: torch.Generator) -> Re
     """Encode and decode with the training noises, cropped to the audio's length."""
 
     def noise(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=generator).to(audio_BCS.device)
+        return gaussian(shape, generator, audio_BCS.device)
 
     token_noise: Noise = noise
     latents, penalty = encode_in_training(same.bottleneck, same.encoder(audio_BCS, token_noise))

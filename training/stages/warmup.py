@@ -18,6 +18,7 @@ from sa3_daw.sampling.schedule import LogSNRShift, t_grid
 from sa3_training.data.crops import on_device
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.masks import keep_masks, masked_mean, valid_mask
+from sa3_training.flow.noise import gaussian
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage, plain_stage
 from sa3_training.optim import Ema
 from sa3_training.stages.dit import Batches
@@ -47,10 +48,10 @@ def warm_up_stage(
         generator = draw.generator()
         size, _, num_frames = batch.latents_BDT.shape
         keep = keep_masks(batch.valid_B.cpu(), num_frames, generator).to(world.device)
-        noise = torch.randn(batch.latents_BDT.shape, generator=generator).to(world.device)
+        noise = gaussian(batch.latents_BDT.shape, generator, world.device)
         target = teach(teacher, batch, keep, noise, recipe)
         t = draw_starts(recipe, size, num_frames, generator).to(world.device)
-        fresh = torch.randn(noise.shape, generator=generator).to(world.device)
+        fresh = gaussian(noise.shape, generator, world.device)
         x = torch.where(t[:, None, None] == 1, noise, torch.lerp(target, fresh, t[:, None, None]))
         nothing_dropped = torch.zeros(size, dtype=torch.bool, device=world.device)
         denoised = x - t[:, None, None] * student(x, t, batch, keep, nothing_dropped)
