@@ -15,7 +15,7 @@ from sa3_training.export import export
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform
 from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, Sampled, nano, nano_config, nano_on_gpu
-from sa3_training.stages.codec_start import new_same
+from sa3_training.stages.decoder import closed_form
 
 SIZE = nano().size
 SPEC = ModelSpec.from_config(nano_config(SIZE), "nano")
@@ -28,7 +28,7 @@ def denoiser() -> Denoiser:
 
 def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) -> None:
     weight = torch.randn(NANO_LATENT_DIM, 2, 2 * NANO_FRAME_SAMPLES, generator=torch.Generator().manual_seed(0))
-    trained, same = denoiser(), new_same(SPEC.same, LappedTransform(weight, weight / 100))
+    trained, same = denoiser(), closed_form(SPEC.same, LappedTransform(weight, weight / 100))
     folder = tmp_path / "work" / "nano"
     export(nano_config(SIZE), trained.state_dict(), same.state_dict(), folder)
     assert all(path.stat().st_size <= 15 * 2**20 for path in folder.iterdir())
@@ -43,7 +43,7 @@ def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) 
 
 def test_recipe_seeds_are_disjoint_by_use() -> None:
     for recipe in (nano(), nano_on_gpu()):
-        uses = [set(recipe.clip_seeds), set(recipe.long_seeds), set(recipe.decoder_seeds)]
+        uses = [set(recipe.clip_seeds), set(recipe.long_seeds)]
         assert sum(map(len, uses)) == len(set.union(*uses))
         assert max(set.union(*uses)) < 100_000 <= min(recipe.held_out_seeds)
 

@@ -59,12 +59,12 @@ def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
     assert recipe.size.decoder_depth
     synthesiser = Beeps()
     folder = build_nano(recipe, synthesiser, tmp_path, World())
-    for stage, steps in (("codec", 4), ("dit", 25), ("guidance", 4), ("warm-up", 4), ("post", 4)):
+    for stage, steps in (("dit", 25), ("guidance", 4), ("decoder", 4), ("warm-up", 4), ("post", 4)):
         assert stored_step(tmp_path / f"{stage}.ckpt") == steps
     log = read_log(tmp_path / "dit.log")
     assert sum(entry["made"] for entry in log[-8:]) < sum(entry["made"] for entry in log[:8])
     candidates = json.loads((tmp_path / "candidates.json").read_text())
-    assert list(candidates) == ["shipped", "base", "unguided", "warm-up", "post"]
+    assert list(candidates) == ["shipped", "base", "unguided", "decoder", "warm-up", "post"]
     best = max(candidates, key=lambda name: candidates[name]["score"])
     assert best == "shipped", "a few steps cannot beat it"
     kept, wanted = load_model(folder, "nano"), load_model(EMBEDDED / "nano", "nano")

@@ -18,17 +18,15 @@ import torch
 from torch import Tensor
 
 from sa3_daw.catalogue import EMBEDDED
-from sa3_daw.generation.model import EMBEDDED_TEXT_ENCODER
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
-from sa3_daw.models.text_encoder import MiniLM
 from sa3_training.candidates import Candidates
 from sa3_training.checkpoints import load_state, remember, save_state
 from sa3_training.corpus.score import ChooseParts, choose_mostly_one, choose_parts, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
-from sa3_training.data.audio import AudioBatch
 from sa3_training.data.corpus_pool import Clips, draw_batch, load_clips, render_audio, render_clips, save_clips
 from sa3_training.data.crops import on_device
+from sa3_training.data.pairs import Pairs, make_pairs, whole_clips
 from sa3_training.evaluation.families import Families, learn, solo_clips
 from sa3_training.evaluation.reconstruction import comb_db, mel_error
 from sa3_training.export import export
@@ -41,16 +39,14 @@ from sa3_training.recipes import (
     NANO_FRAME_SAMPLES,
     NANO_LATENT_DIM,
     NANO_WHITENING,
-    TEXT_DIM,
     NanoRecipe,
     Sampled,
     nano_config,
 )
-from sa3_training.stages.codec_start import new_same
+from sa3_training.stages.decoder import closed_form, decoder_stage, folded, start_decoder
 from sa3_training.stages.dit import dit_stage
 from sa3_training.stages.guidance import guidance_stage
 from sa3_training.stages.post import Discriminator, post_stage
-from sa3_training.stages.same import same_stage
 from sa3_training.stages.warmup import warm_up_stage
 from sa3_training.world import World
 
@@ -84,16 +80,17 @@ def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World, n
     unseen = pool("unseen", recipe.held_out_seeds, recipe.clip_frames)
     if world.is_first:
         world.wait()
-    recipe, same = codec(recipe, transform, renderer, out, world, num_processes)
     spec = ModelSpec.from_config(nano_config(recipe.size), "nano")
+    bare_size = replace(recipe.size, decoder_depth=0)
+    bare = closed_form(ModelSpec.from_config(nano_config(bare_size), "nano").same, transform)
     candidates = Candidates(
-        out, lambda: families_of(recipe.judge_teaching_seeds, same, renderer), recipe.judge_seeds, num_processes
+        out, lambda: families_of(recipe.judge_teaching_seeds, bare, renderer), recipe.judge_seeds, num_processes
     )
 
-    def finish(name: str, weights: dict[str, Tensor], sampled: Sampled) -> None:
+    def finish(name: str, weights: dict[str, Tensor], sampled: Sampled, same: Same = bare) -> None:
         if world.is_first:
             folder = out / "candidates" / name
-            export(nano_config(recipe.size, sampled), weights, same.state_dict(), folder)
+            export(nano_config(bare_size if same is bare else recipe.size, sampled), weights, same.state_dict(), folder)
             candidates.add(name, folder)
         world.wait()
 
@@ -103,9 +100,12 @@ def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World, n
     finish("base", base, Sampled.GUIDED)
     unguided = guidance(recipe, spec, base, pools, out, world)
     finish("unguided", unguided, Sampled.UNGUIDED)
+    short = [(recipe.clip_seeds, choose_parts, pools[0]), (recipe.solo_seeds, choose_mostly_one, pools[1])]
+    same = decoder(recipe, spec, transform, unguided, short, renderer, out, world) or bare
+    finish("decoder", unguided, Sampled.UNGUIDED, same)
     student = warm_up(recipe, spec, base, unguided, pools, out, world)
-    finish("warm-up", student, Sampled.DISTILLED)
-    finish("post", post(recipe, spec, base, student, pools, out, world), Sampled.DISTILLED)
+    finish("warm-up", student, Sampled.DISTILLED, same)
+    finish("post", post(recipe, spec, base, student, pools, out, world), Sampled.DISTILLED, same)
     return out / "nano"
 
 
@@ -134,52 +134,42 @@ def clips(
     return load_clips(path)
 
 
-def codec(
-    recipe: NanoRecipe, transform: LappedTransform, renderer: Renders, out: Path, world: World, num_processes: int
-) -> tuple[NanoRecipe, Same]:
-    """Train the decoder's transformer path, if the recipe has one, and keep it only if it sounds better."""
-    closed = replace(recipe, size=replace(recipe.size, decoder_depth=0))
-    plain = new_same(ModelSpec.from_config(nano_config(closed.size), "nano").same, transform)
+def decoder(
+    recipe: NanoRecipe, spec: ModelSpec, transform: LappedTransform, student: dict[str, Tensor],
+    pools: list[tuple[range, ChooseParts, Clips]], renderer: Renders, out: Path, world: World,
+) -> Same | None:  # fmt: skip
+    """Teach the decoder's transformer on latents that ``student`` finished; None when the closed form sounds better."""
     if not recipe.size.decoder_depth:
-        return closed, plain
-    torch.manual_seed(recipe.codec.loop.seed)
-    learned = new_same(ModelSpec.from_config(nano_config(recipe.size), "nano").same, transform).to(world.device)
-    encoder = MiniLM.from_directory(EMBEDDED_TEXT_ENCODER)
-    length = recipe.codec.crop_frames * NANO_FRAME_SAMPLES
-
-    @cache
-    def audio_pool() -> Tensor:
-        return render_audio(recipe.decoder_seeds, recipe.decoder_clip_seconds, renderer, num_processes)
-
-    def batches(draw: Draw) -> AudioBatch:
-        rng, pool = draw.random(), audio_pool()
-        rows = [rng.randrange(len(pool)) for _ in range(recipe.codec.batch_size)]
-        starts = [rng.randint(0, pool.shape[-1] - length) for _ in rows]
-        cut = [pool[row, :, start : start + length] for row, start in zip(rows, starts, strict=True)]
-        return AudioBatch(torch.stack(cut).float() / 32767, ("",) * len(rows))
-
-    def text_states(captions: tuple[str, ...]) -> Tensor:
-        return encoder.encode(list(captions), 1)[0]
-
-    stage = same_stage(
-        learned, batches, text_states, TEXT_DIM, SAMPLE_RATE, recipe.codec.losses, recipe.codec.loop, world
-    )
-    run(stage, recipe.codec.loop, out, "codec", world)
-    state = averaged(out / "codec.ckpt", "same")
-    learned.load_state_dict(
-        {key.removeprefix("same."): value for key, value in state.items() if key.startswith("same.")}
-    )
-    learned.cpu()
+        return None
+    torch.manual_seed(recipe.decoder_loop.seed)
+    learned = closed_form(spec.same, transform)
+    spread_D = pools[0][-1].latents[: recipe.decoder_clips].float().std((0, 2))
+    trained = start_decoder(learned, spread_D).to(world.device)
+    pairs = cache(lambda: decoder_pairs(recipe, spec, student, pools, renderer, world))
+    stage = decoder_stage(trained, pairs, recipe.decoder, recipe.decoder_loop, world)
+    run(stage, recipe.decoder_loop, out, "decoder", world)
+    learned = closed_form(spec.same, transform)
+    learned.decoder.load_state_dict(learned.decoder.state_dict() | folded(averaged(out / "decoder.ckpt", "decoder")))
     audio = render_audio(recipe.held_out_seeds[:16], 6.0, renderer).float() / 32767
-    return (recipe, learned) if is_better_codec(learned, plain, audio) else (closed, plain)
+    return learned if is_better_codec(learned, audio) else None
+
+
+def decoder_pairs(
+    recipe: NanoRecipe, spec: ModelSpec, student: dict[str, Tensor], pools: list[tuple[range, ChooseParts, Clips]],
+    renderer: Renders, world: World,
+) -> list[Pairs]:  # fmt: skip
+    """Return the decoder's clips of every pool, beside what the student leaves of them."""
+    finishing = loaded(spec, student, world)
+    count, levels = recipe.decoder_clips, recipe.decoder.levels
+    return [make_pairs(clips, seeds[:count], choose, renderer, finishing, levels) for seeds, choose, clips in pools]
 
 
 @torch.inference_mode()
-def is_better_codec(learned: Same, plain: Same, audio_BCS: Tensor) -> bool:
-    """Say whether the learned decoder has the lower mel error without a hum at the patch rate."""
+def is_better_codec(learned: Same, audio_BCS: Tensor) -> bool:
+    """Say whether the learned decoder has a lower mel error than its lapped path, without a hum at the patch rate."""
     audio = audio_BCS[..., : audio_BCS.shape[-1] // (2 * NANO_FRAME_SAMPLES) * 2 * NANO_FRAME_SAMPLES]
-    latents = plain.encode(audio)
-    ours, theirs = learned.decode(latents), plain.decode(latents)
+    latents = learned.encode(audio)
+    ours, theirs = learned.decode(latents), learned.decoder.lapped(learned.bottleneck.decode(latents, None))
     original, comb = (fmean(comb_db(clip, 256) for clip in group) for group in (audio, ours))
     return mel_error(ours, audio) < mel_error(theirs, audio) and comb < original + WORST_COMB_DB
 
@@ -218,13 +208,7 @@ def unseen_error(spec: ModelSpec, weights: dict[str, Tensor], unseen: Clips, wor
     rows = torch.arange(len(unseen.latents)).chunk(HELD_OUT_BATCHES)
     errors = []
     for index, part in enumerate(rows):
-        texts = unseen.caption_of[part, 0]
-        size, num_frames = len(part), unseen.num_frames
-        batch = Batch(
-            unseen.latents[part].float(), unseen.grids[part].float(), unseen.states[texts].float(), unseen.masks[texts],
-            torch.full((size,), num_frames * unseen.frame_seconds), torch.full((size,), num_frames),
-            torch.full((size,), num_frames),
-        )  # fmt: skip
+        batch = whole_clips(unseen, part)
         generator = Draw(0, -1, index).generator()
         errors.append(float(flow_loss(denoiser, on_device(batch, world.device), plain, frame_rate(spec), generator)[0]))
     return fmean(errors)

@@ -11,10 +11,10 @@ from sa3_training.data.corpus_pool import MAX_TOKENS, Lengths
 from sa3_training.evaluation.families import TEACHING_SEEDS
 from sa3_training.flow.loss import FlowRecipe
 from sa3_training.loop import LoopRecipe
+from sa3_training.stages.decoder import DecoderRecipe
 from sa3_training.stages.dit import DitRecipe
 from sa3_training.stages.guidance import GuidanceRecipe
 from sa3_training.stages.post import PostRecipe
-from sa3_training.stages.same import SameRecipe
 from sa3_training.stages.warmup import WarmUpRecipe
 
 NANO_FRAME_SAMPLES = 2048
@@ -32,21 +32,11 @@ NO_END = 10**9
 
 @dataclass(frozen=True)
 class NanoSize:
-    """Widths and depths. ``decoder_depth`` 0 is the lapped path alone (docs/experiments.md tells why)."""
+    """Widths and depths. ``decoder_depth`` 0 is the lapped path alone."""
 
     dit_width: int
     dit_depth: int
     decoder_depth: int
-
-
-@dataclass(frozen=True)
-class Codec:
-    """Training of the decoder's transformer path: crops of ``crop_frames``, ``batch_size`` at a time."""
-
-    crop_frames: int
-    batch_size: int
-    losses: SameRecipe
-    loop: LoopRecipe
 
 
 @dataclass(frozen=True)
@@ -61,14 +51,15 @@ class NanoRecipe:
     long_seeds: range
     long_frames: int
     held_out_seeds: range
-    decoder_seeds: range
-    decoder_clip_seconds: float
-    codec: Codec
     lengths: Lengths
     dit: DitRecipe
     dit_loop: LoopRecipe
     guidance: GuidanceRecipe
     guidance_loop: LoopRecipe
+    decoder: DecoderRecipe
+    decoder_clips: int
+    """How many clips of either short pool the decoder learns from."""
+    decoder_loop: LoopRecipe
     warm_up: WarmUpRecipe
     warm_up_loop: LoopRecipe
     post: PostRecipe
@@ -81,7 +72,7 @@ class NanoRecipe:
 def nano() -> NanoRecipe:
     """Return the recipe for two idle cores and about three hours: 23 h of short clips, 13 h of half-minute ones."""
     return NanoRecipe(
-        size=NanoSize(dit_width=192, dit_depth=6, decoder_depth=0),
+        size=NanoSize(dit_width=192, dit_depth=6, decoder_depth=2),
         fit_seeds=range(0, 700),
         clip_seeds=range(0, 6000),
         solo_seeds=range(500_000, 503_000),
@@ -89,14 +80,14 @@ def nano() -> NanoRecipe:
         long_seeds=range(20_000, 21_500),
         long_frames=650,
         held_out_seeds=range(100_000, 100_064),
-        decoder_seeds=range(30_000, 30_300),
-        decoder_clip_seconds=9.0,
-        codec=Codec(16, 5, SameRecipe(probe_width=128, probe_depth=2, discriminator_width=16), minutes(30)),
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=1760),
         dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(120),
         guidance=GuidanceRecipe(),
         guidance_loop=minutes(9),
+        decoder=DecoderRecipe(),
+        decoder_clips=160,
+        decoder_loop=minutes(35),
         warm_up=WarmUpRecipe(guidance_scale=3.0),
         warm_up_loop=minutes(20),
         post=PostRecipe(),
@@ -117,14 +108,14 @@ def nano_on_gpu() -> NanoRecipe:
         long_seeds=range(20_000, 23_000),
         long_frames=650,
         held_out_seeds=range(100_000, 100_064),
-        decoder_seeds=range(30_000, 32_000),
-        decoder_clip_seconds=9.0,
-        codec=Codec(64, 32, SameRecipe(warm_up_steps=1500, probe_width=256, probe_depth=2), minutes(8)),
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=32_768),
         dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(12),
         guidance=GuidanceRecipe(),
         guidance_loop=minutes(2),
+        decoder=DecoderRecipe(batch_size=64),
+        decoder_clips=600,
+        decoder_loop=minutes(6),
         warm_up=WarmUpRecipe(guidance_scale=3.0),
         warm_up_loop=minutes(3),
         post=PostRecipe(),

@@ -19,9 +19,6 @@ FLOW_STEPS = LoopRecipe(num_steps=25, log_every_steps=1)
 def rehearsal(recipe: NanoRecipe) -> NanoRecipe:
     """Return the recipe with everything made small; what it has none of, it still has none of."""
     size = replace(recipe.size, dit_width=64, dit_depth=1, decoder_depth=min(1, recipe.size.decoder_depth))
-    losses = replace(
-        recipe.codec.losses, warm_up_steps=2, discriminator_width=2, probe_width=16, probe_depth=1
-    )  # fmt: skip
     return replace(
         recipe,
         size=size,
@@ -32,9 +29,9 @@ def rehearsal(recipe: NanoRecipe) -> NanoRecipe:
         long_seeds=recipe.long_seeds[:2],
         long_frames=60,
         held_out_seeds=recipe.held_out_seeds[:8],
-        decoder_seeds=recipe.decoder_seeds[:2],
-        decoder_clip_seconds=2.0,
-        codec=replace(recipe.codec, crop_frames=16, batch_size=1, losses=losses, loop=FEW_STEPS),
+        decoder=replace(recipe.decoder, crop_frames=8, batch_size=1),
+        decoder_clips=2,
+        decoder_loop=FEW_STEPS,
         lengths=Lengths(12, 40, 120),
         dit_loop=FLOW_STEPS,
         guidance_loop=FEW_STEPS,
