@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from sa3_daw.adapter_files import KINDS
+from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import CheckpointMismatch, InvalidField
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
 from sa3_daw.job import AdapterUse, Job, TempoPoint
 from sa3_daw.models.conditioner import Conditioning
+from sa3_daw.models.lora import singular_bases
 from sa3_daw.models.precision import PrecisionChoice
 from tests.test_precision import snr_db
 from tests.tiny_published import GOLDEN, write_tiny_model
@@ -189,3 +191,30 @@ def test_interleaved_jobs_do_not_disturb_each_other(model: LoadedModel) -> None:
     for index in (0, 1):
         assert np.array_equal(np.concatenate(pieces[index], axis=1), alone[index])
     assert not np.array_equal(alone[0], alone[1])
+
+
+def test_singular_bases_are_computed_once_and_read_from_disk_by_the_next_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    path, middles = tmp_path / "adapters" / "small.safetensors", {}
+    path.parent.mkdir()
+    for number in range(2):
+        name = f"model.transformer.layers.0.self_attn.{('to_qkv', 'to_out')[number]}"
+        middles[f"{name}.parametrizations.weight.0.M_xs"] = 3.0 * torch.eye(RANK)
+    save_file(middles, path, {"lora_config": json.dumps({"rank": RANK, "alpha": RANK, "adapter_type": "lora-xs"})})
+    computed: list[int] = []
+
+    def counted(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+        computed.append(rank)
+        return singular_bases(weight, rank)
+
+    monkeypatch.setattr("sa3_daw.models.lora.singular_bases", counted)
+    copies = ConvertedCopies(tmp_path / "converted")
+    made = []
+    for kept in (copies, copies, None):
+        model = load_model(tmp_path / "tiny", "tiny", path.parent, copies=kept)
+        assert not np.allclose(audio(model, AdapterUse("small")), audio(model), atol=1e-3)
+        made.append(audio(model, AdapterUse("small"), seed=2))
+    assert computed == [RANK] * 4, "two layers for the first model, none for the second, two without a folder"
+    assert np.array_equal(made[0], made[1]) and np.array_equal(made[1], made[2])

@@ -5,16 +5,19 @@ Base weights are never touched, so a job without adapters gives the same bytes b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sa3_daw.adapter_files import AdapterEntry, find_adapter
+from sa3_daw.adapter_files import XS_SUFFIX, AdapterEntry, find_adapter
 from sa3_daw.checkpoint import read_adapter
+from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import CheckpointMismatch, invalid
 from sa3_daw.job import AdapterUse
 from sa3_daw.models.adapted import LISTED_LAYERS, AdaptableLayers, AdapterStack
@@ -23,6 +26,8 @@ from sa3_daw.models.dit import Prepared
 from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.lora import Adapter, Use
 from sa3_daw.sampling.samplers import Velocity
+
+log = logging.getLogger(__name__)
 
 KEPT_ADAPTERS = 8
 """Adapters that stay in memory; one of rank 16 for the small model takes 80 MB in float32."""
@@ -54,14 +59,30 @@ class Adapted:
         return velocity
 
 
+@dataclass(frozen=True)
+class KeptBases:
+    """Where the singular bases of one model's weights lie on disk; ``sources`` are the files of those weights."""
+
+    copies: ConvertedCopies
+    sources: Sequence[Path]
+    precision: str
+
+
 class AdapterRack:
     """The adapters that one loaded model has used."""
 
-    def __init__(self, roots: Mapping[str, nn.Module], model_name: str, adapters_dir: Path | None) -> None:
+    def __init__(
+        self,
+        roots: Mapping[str, nn.Module],
+        model_name: str,
+        adapters_dir: Path | None,
+        kept_bases: KeptBases | None = None,
+    ) -> None:
         """``roots`` as AdaptableLayers takes them. Without ``adapters_dir`` every adapter is refused."""
         self._layers = AdaptableLayers(roots)
         self._model_name = model_name
         self._adapters_dir = adapters_dir
+        self._kept_bases = kept_bases
         self._adapters: dict[tuple[Path, int, int], Adapter] = {}
         self._last: tuple[list[Use], AdapterStack] | None = None
 
@@ -107,8 +128,23 @@ class AdapterRack:
                 self._adapters.clear()
                 self._layers.forget_adapters()
                 self._last = None
+            if adapter.kind.endswith(XS_SUFFIX):
+                self._know_bases(sorted(adapter.layers), adapter.rank)
             self._adapters[key] = self._layers.beside(adapter)
         return self._adapters[key]
+
+    def _know_bases(self, paths: Sequence[str], rank: int) -> None:
+        """Take the layers' singular bases from disk; the first adapter that needs them has them computed."""
+        kept = self._kept_bases
+        if kept is None:
+            return
+        form = f"{kept.precision}bases{rank}x{sha256(' '.join(paths).encode()).hexdigest()[:8]}"
+        found = kept.copies.read(kept.sources, form)
+        if found is not None:
+            self._layers.know_bases(paths, found)
+            return
+        log.info("computing the singular bases of %d layers, once for this model", len(paths))
+        kept.copies.write(kept.sources, form, lambda: self._layers.bases(paths, rank))
 
     def _stack(self, uses: list[Use]) -> AdapterStack:
         if self._last is None or self._last[0] != uses:

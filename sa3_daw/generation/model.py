@@ -13,7 +13,7 @@ from torch import Tensor
 from sa3_daw.checkpoint import build, load_strict, open_weights, read_tensors
 from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import ModelError
-from sa3_daw.generation.adapters import AdapterRack
+from sa3_daw.generation.adapters import AdapterRack, KeptBases
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.gpu import compute_exactly
@@ -86,9 +86,8 @@ def _load(
     spec = ModelSpec.from_directory(directory, name)
     text_encoder = load_text_encoder(spec, directory, choice.device)
     dit, conditioner, same = _load_modules(spec, directory)
-    converted = None
+    converted, sources = None, [file.path for file in open_weights(directory)]
     if copies is not None and choice.precision != "fp32":
-        sources = [file.path for file in open_weights(directory)]
         form = converted_form(choice.precision)
         converted = copies.read(sources, form)
         if converted is None and copies.write(sources, form, lambda: converted_weights(dit, same, choice.precision)):
@@ -97,7 +96,8 @@ def _load(
     if choice.device == "cuda":
         compute_exactly()
     apply_precision(dit, same, choice, converted)
-    rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir)
+    bases = KeptBases(copies, sources, choice.precision) if copies is not None else None
+    rack = AdapterRack({"model.": dit, "": conditioner}, name, adapters_dir, bases)
     model = LoadedModel(spec, dit, GraphedDiT(dit), conditioner, same, text_encoder, rack)
     try:
         self_test(model)

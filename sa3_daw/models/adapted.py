@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from sa3_daw.models.lora import Adapter, BaseWeight, Form, Use
@@ -123,9 +124,22 @@ class AdaptableLayers:
         for path, parameters in adapter.layers.items():
             place = self.place(path)
             assert place is not None, path
-            device = next(chain(place.layer.parameters(), place.layer.buffers())).device
-            layers[path] = {name: value.to(device) for name, value in parameters.items()}
+            layers[path] = {name: value.to(_device(place.layer)) for name, value in parameters.items()}
         return replace(adapter, layers=layers)
+
+    def bases(self, paths: Sequence[str], rank: int) -> dict[str, Tensor]:
+        """Return the singular bases of layers, by path and side, on the CPU."""
+        found = {}
+        for path in paths:
+            left, down = self.base(path).bases(rank)
+            found |= {f"{path}.left": left.cpu(), f"{path}.down": down.cpu()}
+        return found
+
+    def know_bases(self, paths: Sequence[str], found: Mapping[str, Tensor]) -> None:
+        """Take what ``bases`` returned for these layers before."""
+        for path in paths:
+            device = _device(self._places[path].layer)
+            self.base(path).know_bases(found[f"{path}.left"].to(device), found[f"{path}.down"].to(device))
 
     def forget_adapters(self) -> None:
         """Drop what was computed together with adapters; facts about the weights alone stay."""
@@ -143,6 +157,10 @@ def _find(root: nn.Module, path: str) -> _Place | None:
     is_pointwise = isinstance(layer, nn.Conv1d) and layer.kernel_size == (1,)
     is_matrix = isinstance(layer, nn.Linear) or hasattr(layer, "dense_weight")
     return _Place(holder, name, layer) if is_pointwise or is_matrix else None
+
+
+def _device(layer: nn.Module) -> torch.device:
+    return next(chain(layer.parameters(), layer.buffers())).device
 
 
 def _matrix_shape(layer: nn.Module) -> tuple[int, int]:

@@ -107,19 +107,29 @@ class BaseWeight:
     def factors(self, layer: Parameters, kind: str, rank: int) -> tuple[Tensor, Tensor]:
         """Return ``up`` [out, r] and ``down`` [r, in] of an adapter's layer: the same tensors every time.
 
-        An -xs layer needs the weight's singular bases, by far the most expensive fact.
+        An -xs layer needs the weight's singular bases.
         """
         if not kind.endswith(XS_SUFFIX):
             return layer["lora_B"], layer["lora_A"]
         middle = layer["M_xs"]
-
-        def decompose() -> tuple[Tensor, ...]:
-            left, right = singular_bases(self.dense(), rank)
-            return left, right.T.contiguous()
-
-        left, down = _kept(self._own, ("bases", rank), decompose)
+        left, down = self.bases(rank)
         up, _ = _kept(self._with_adapters, ("up", id(middle)), lambda: (left @ middle, middle))
         return up, down
+
+    def bases(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Return the weight's singular bases, U [out, r] and V^T [r, in], by far the most expensive fact."""
+
+        def decompose() -> tuple[Tensor, ...]:
+            weight = self.dense()
+            left, right = singular_bases(weight.cpu(), rank)  # the same on every device
+            return left.contiguous().to(weight.device), right.T.contiguous().to(weight.device)
+
+        left, down = _kept(self._own, ("bases", rank), decompose)
+        return left, down
+
+    def know_bases(self, left: Tensor, down: Tensor) -> None:
+        """Take bases that were computed before."""
+        self._own["bases", len(down)] = left, down
 
     def times_down(self, down: Tensor) -> Tensor:
         """Return W @ down^T, [out, r]."""
