@@ -15,10 +15,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 from sa3_daw.generation.decode_stream import decode_stream
 from sa3_daw.generation.denoise import Sampling, denoise
 from sa3_daw.generation.noise import SeededNoise
+from sa3_daw.models.adapted import AdaptableLayers, AdapterStack
 from sa3_daw.models.conditioner import Conditioning, fourier_features, fourier_frequencies
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.gpu import STEPS_AHEAD, compute_exactly, is_lost, paced
 from sa3_daw.models.layers import rope_inv_freq
+from sa3_daw.models.lora import Adapter, Use
 from sa3_daw.models.precision import attend_in
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import SAMPLERS
@@ -54,6 +56,26 @@ def test_sampling_reads_nothing_back_and_mixes_no_devices(monkeypatch: pytest.Mo
         )
         last = list(steps)[-1]
         assert {last.x_BDT.device, last.denoised_BDT.device} == {DEVICE}
+
+
+@pytest.mark.parametrize("kind", ["bora", "dora-rows-xs"])
+def test_adapters_are_moved_to_the_gpu_and_applied_there(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    dit, path = DiT(replace(SPEC, depth=1)), "transformer.layers.0.self_attn.to_out"
+    width = SPEC.width
+    layer = {"lora_A": torch.ones(2, width), "lora_B": torch.ones(width, 2)}
+    layer |= {"magnitude_r": torch.ones(width), "magnitude_c": torch.ones(width)}
+    if kind.endswith("-xs"):
+        layer = {"M_xs": torch.ones(2, 2), "magnitude": torch.ones(width)}
+    with fake_gpu(monkeypatch), torch.inference_mode():
+        to_gpu(dit)
+        given = {name: torch.empty(value.shape) for name, value in layer.items()}
+        layers = AdaptableLayers({"model.": dit})
+        adapter = Adapter(kind, 2, 2.0, {f"model.{path}": given})
+        assert not layers.faults(adapter)
+        on = AdapterStack(layers, [Use(layers.beside(adapter), 0.5), Use(layers.beside(adapter), 0.7)])
+        on.switch_to(1.0)
+        on.put_on()
+        assert dit.get_submodule(path)(torch.empty(1, 3, width, device=DEVICE)).device == DEVICE
 
 
 @pytest.mark.parametrize("form", ["same-s", "same-l", "nano"])

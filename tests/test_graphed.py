@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from copy import deepcopy
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
@@ -25,10 +26,12 @@ class StandIn:
     def __init__(self, fails_with: RuntimeError | None = None) -> None:
         self.num_recorded = self.num_replayed = self.num_forgotten = 0
         self.fails_with = fails_with
+        self._pool: list[ReferenceType[Replay]] = []
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
         if self.fails_with:
             raise self.fails_with
+        assert not self._pool or any(replay() for replay in self._pool), "a GPU's pool ends with its last graph"
         self.num_recorded += 1
         answer = torch.full_like(call(), float("nan"))  # a recording computes nothing
 
@@ -36,10 +39,12 @@ class StandIn:
             self.num_replayed += 1
             answer.copy_(call())
 
+        self._pool.append(ref(replay))
         return answer, replay
 
     def forget(self) -> None:
         self.num_forgotten += 1
+        self._pool.clear()
 
 
 def prepared_inputs(graphed: GraphedDiT, seed: int, num_frames: int) -> tuple[Tensor, Prepared]:
@@ -134,7 +139,7 @@ def test_a_shape_without_memory_for_a_graph_runs_plainly_and_others_are_recorded
     sampled(graphed, 0, 12)
     recorder.fails_with = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     sampled(graphed, 0, 40)
-    assert graphed.num_recorded == 0 and recorder.num_forgotten == 1
+    assert graphed.num_recorded == 0 and recorder.num_forgotten > 0
     recorder.fails_with = None
     for num_frames in (40, 12):
         sampled(graphed, 0, num_frames)
@@ -156,3 +161,16 @@ def test_forgotten_graphs_are_recorded_anew() -> None:
         sampled(graphed, 0, 12)
         graphed.forget()
     assert (recorder.num_recorded, recorder.num_forgotten, graphed.num_recorded) == (2, 2, 0)
+
+
+def test_shapes_that_run_plainly_may_push_out_every_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = StandIn()
+    graphed = GraphedDiT(seeded_models()[0], recorder)
+    sampled(graphed, 0, 6)
+    with monkeypatch.context() as patched:
+        patched.setattr("sa3_daw.models.graphed.KEPT_BYTES", 0)
+        for num_frames in range(8, 8 + 2 * KEPT_SHAPES, 2):
+            sampled(graphed, 0, num_frames)
+    assert graphed.num_recorded == 0
+    sampled(graphed, 0, 6)
+    assert graphed.num_recorded == 1

@@ -48,16 +48,16 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
         """Record a call. Other threads may use the GPU meanwhile."""
         graph = torch.cuda.CUDAGraph()
-        # The outer stream is the current one: a recording that fails would leave its own current.
+        # The outer stream is the current one: a recording that fails would leave torch's own current. That one serves
+        # all models, because for each new stream torch's libraries take memory that they never give back.
         with (
             torch.cuda.stream(torch.cuda.current_stream(self._device)),
-            torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
+            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
         ):
             answer = call()
         return answer, graph.replay
@@ -159,6 +159,8 @@ class GraphedDiT:
         self._shapes[shapes] = recorded
         while len(self._shapes) > KEPT_SHAPES or self._num_bytes() > KEPT_BYTES:
             self._shapes.popitem(last=False)
+        if self._recorder and not self.num_recorded:
+            self._recorder.forget()
 
     def _num_bytes(self) -> int:
         return sum(recorded.num_bytes for recorded in self._shapes.values() if recorded is not None)
