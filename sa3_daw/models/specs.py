@@ -44,8 +44,8 @@ class SameStageSpec:
     ``midpoint_shift``) or ``window_frames`` (SAME-L: a band of that many latent frames left and right).
     ``token_noise`` is the published standard deviation of the noise on the query tokens; it is applied
     only when a generator is given, never at inference by default.
-    ``lapped`` (nano only) adds a linear path over two overlapping frames: with ``depth`` 0 it is the whole path, else an
-    encoder adds the transformer's latents to its own and a decoder's transformer shapes its spectra.
+    ``lapped`` (nano only) adds a linear path over two overlapping frames: with ``depth`` 0 it is the whole path,
+    else an encoder adds the transformer's latents to its own and a decoder's transformer shapes its spectra.
     """
 
     width: int
