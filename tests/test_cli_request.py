@@ -132,10 +132,10 @@ REFUSED = [
     (["--bars", "1", "--meter", "7/3"], "meter denominator is 3; allowed: 1, 2, 4, 8, 16, 32"),
     (["--bars", "1", "--meter", "seven"], "meter is 'seven'; allowed: NUMERATOR/DENOMINATOR, for example 7/8"),
     (["--bars", "1", "--start-bar", "0"], "start_bar is 0.0; allowed: 1 or more; bars count from 1"),
-    (["--bars", "1", "--rate", "0"], f"rate is 0; allowed: 1 to {2**63 - 1}"),
-    (["--bars", "1", "--seed", "-1"], f"seed is -1; allowed: 0 to {2**63 - 1}"),
-    (["--samples", "0"], f"samples is 0; allowed: 1 to {2**63 - 1}"),
-    (["--samples", "-5"], f"samples is -5; allowed: 1 to {2**63 - 1}"),
+    (["--bars", "1", "--rate", "0"], "rate is 0; allowed: 1 or more"),
+    (["--bars", "1", "--seed", "-1"], "seed is -1; allowed: 0 or more"),
+    (["--samples", "0"], "samples is 0; allowed: 1 or more"),
+    (["--samples", "-5"], "samples is -5; allowed: 1 or more"),
     (["--seconds", "0"], "seconds is 0.0; allowed: at least one sample, 2.27e-05"),
     (["--seconds", "-1"], "seconds is -1.0; allowed: at least one sample, 2.27e-05"),
     (
@@ -181,6 +181,14 @@ def test_unreadable_arguments_are_one_sentence_and_exit_code_two(
     assert shown.startswith("sa3-daw")
     assert shown.count("\n") == 1
     assert len(shown) < 300
+
+
+def test_an_argument_that_a_command_lacks_is_said_with_the_nearest_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (("generate --prompt x --bars 4 -o a.wav --bmp 120", "; did you mean --bpm?"), ("demo -f", "")):
+        with pytest.raises(SystemExit):
+            main(words.split())
+        name, wrong = words.split()[0], "-f" if not told else "--bmp"
+        assert capsys.readouterr().err == f"sa3-daw {name}: no argument {wrong}{told} (see sa3-daw {name} --help)\n"
 
 
 @pytest.mark.parametrize("target", ["", "nowhere/out.wav"])

@@ -106,7 +106,7 @@ def sample_range(arguments: argparse.Namespace, tempo: TempoMap) -> tuple[int, i
 def checked(field: str, value: int, least: int) -> int:
     """Return an integer that fits the wire. Raises InvalidField."""
     if not least <= value <= MAX_INTEGER:
-        raise invalid(field, value, f"{least} to {MAX_INTEGER}")
+        raise invalid(field, value, f"{least} or more" if value < least else f"at most {MAX_INTEGER}")
     return value
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 Run = Callable[[argparse.Namespace], int]
 NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?(/\d{1,9})?")
@@ -26,6 +27,14 @@ class Parser(argparse.ArgumentParser):
         places = [value_of(action) for action in self._actions if not action.option_strings]
         self.usage = " ".join(["%(prog)s", *places, *needed, "[options]"])
         return super().format_help()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is left over here, where the command's own options are known, and name the nearest."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            near = difflib.get_close_matches(rest[0].partition("=")[0], self._option_string_actions, n=1, cutoff=0.7)
+            self.error(f"no argument {rest[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+        return known, rest
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
