@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from sa3_daw.job import Region
 
+CLEAR_BEAT = 0.1
+"""Below this confidence, as in a pad, the beats measured say nothing."""
+
 
 @dataclass(frozen=True)
 class BeatReport:

@@ -19,6 +19,7 @@ from sa3_daw.client import Client, StatusReply, TakeInfo
 from sa3_daw.errors import DaemonUnreachable, invalid
 from sa3_daw.protocol.messages import JobEnd, JobStatus, StageTimes
 from sa3_daw.protocol.metrics import prometheus_text
+from sa3_daw.take import CLEAR_BEAT
 
 NUM_TAKES, NUM_ENDED, NUM_LIVE = 5, 5, 12
 NO_DAEMON = "no daemon runs; any job starts one, and so does: sa3-daw serve"
@@ -156,7 +157,7 @@ def takes_table(takes: tuple[TakeInfo, ...]) -> Table:
         made = take.made
         when = datetime.fromtimestamp(take.created_seconds).strftime("%Y-%m-%d %H:%M")
         length = f"{made.num_samples / take.sample_rate:.2f} s" + (", broken off" if take.interrupted else "")
-        beats = f"{made.beats.bpm:.1f}" if made.beats else ""
+        beats = f"{made.beats.bpm:.1f}" if made.beats and made.beats.confidence >= CLEAR_BEAT else ""
         tags = "".join(f" #{tag}" for tag in take.tags)
         prompt = Text(("* " if take.starred else "") + take.prompt + tags, overflow="ellipsis", no_wrap=True)
         table.add_row(take.take_id, when, length, beats, made.key.key if made.key else "", prompt)
@@ -167,7 +168,7 @@ def plain_table(*heads: str) -> Table:
     """Return a table without lines, its last column the one that gives way."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for head in heads:
-        table.add_column(head, no_wrap=True, overflow="ellipsis" if head == heads[-1] else "fold")
+        table.add_column(head, no_wrap=head != heads[-1], overflow="ellipsis")
     return table
 
 

@@ -19,7 +19,7 @@ from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
 from sa3_daw.protocol.messages import Accepted, Cancelled, Finished, Take
 from sa3_daw.protocol.messages import Progress as JobProgress
-from sa3_daw.take import TakeMade
+from sa3_daw.take import CLEAR_BEAT, TakeMade
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,9 @@ def describe_levels(made: TakeMade) -> str:
 def describe_made(made: TakeMade, *, with_changes: bool) -> list[str]:
     """Return what was measured in a take, one line per thing."""
     lines = [describe_levels(made)]
-    if made.beats is not None:
+    if made.beats is None or made.beats.confidence < CLEAR_BEAT:
+        lines.append("no clear beat")
+    else:
         late = 1000 * made.beats.phase_error_seconds
         where = f"{abs(late):.1f} ms {'late' if late > 0 else 'early'}"
         lines.append(f"beats {made.beats.bpm:.2f} BPM, {where}, confidence {made.beats.confidence:.2f}")

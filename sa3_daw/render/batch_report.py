@@ -8,9 +8,7 @@ from pathlib import Path
 
 from sa3_daw.render.batch import Entry
 from sa3_daw.render.page import failed, with_sound, without_sound, write_page
-
-CLEAR_BEAT = 0.1
-"""Below this confidence, as in a pad, a tempo says nothing."""
+from sa3_daw.take import CLEAR_BEAT
 
 
 def write_report(folder: Path, entries: Sequence[Entry], num_items: int) -> Path:
