@@ -1,0 +1,38 @@
+"""The GPU's benchmark at a tiny size on the CPU: every row is measured and written beside what was published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.gpu import PUBLISHED_SECONDS, main, published_spec
+from sa3_daw.models.specs import ModelSpec
+from tests.test_conformance import GOLDEN
+
+FRAME = 32
+"""Samples in a frame, and in a second: so that clips are short."""
+
+SPECS = {
+    model: replace(
+        ModelSpec.from_config(json.loads((GOLDEN / f"{config}.config.json").read_text()), model), sample_rate=FRAME
+    )
+    for model, config in (("small-music", "generate_small"), ("medium", "generate_medium"))
+}
+
+
+def test_every_published_clip_is_measured_and_written_down(tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--folder", str(tmp_path), "--precisions", "fp32", "--ways", "graphs"]
+    main([*words, "--minutes", "0"], SPECS)
+    assert not list(tmp_path.iterdir()), "no row is started when the time is over"
+    main(words, SPECS)
+    stored, told = sorted(tmp_path.iterdir())
+    rows = json.loads(stored.read_text())["rows"]
+    assert {(row["model"], row["audio_seconds"]) for row in rows} == PUBLISHED_SECONDS.keys()
+    assert all(0 < row["step"] < row["sampling"] < row["first_audio"] < row["whole"] for row in rows)
+    assert all(row["snr_db"] > 100 for row in rows)
+    assert told.read_text().count("\n| medium | ") == 3
+
+
+def test_the_published_models_are_described() -> None:
+    assert [published_spec(model).dit.width for model in ("small-music", "medium")] == [1024, 1536]
