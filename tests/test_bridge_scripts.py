@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sa3_daw.music.timeline import TempoMap
 from tests.bridge_build import ROOT, need
 from tests.running_daemon import RunningDaemon, environment, wait_for
 
@@ -197,6 +199,8 @@ reaper = {
         local eighths = seconds * 127.5 / 60 * 2
         return eighths % 7, eighths // 7, 7, eighths, 8
     end,
+    TimeMap2_timeToQN = function(_, seconds) return seconds * 127.5 / 60 end,
+    CountTempoTimeSigMarkers = function() return 0 end,
     GetProjectPath = function() return FOLDER end,
     RecursiveCreateDirectory = function() end,
     file_exists = function(path) return sa3.read_file(path) ~= nil end,
@@ -305,6 +309,57 @@ def test_reaper_generates_into_a_razor_edit_as_one_item_with_an_undo_point(
         _, job = client.get_take(client.list_takes()[0].take_id)
     assert (job.prompt, job.negative_prompt, job.guidance_scale) == (prompt, "vocals", 2.5)
     assert (job.seed, job.start_sample) == (7, 72000)
+
+
+TEMPO_MARKERS = """
+local markers = {{0, 120, 4, 4, false}, {3, 60, 3, 4, false}, {5, 60, 3, 4, true}, {7, 120, 3, 4, false}}
+local quarters = {0, 6, 8, 11}
+reaper.CountTempoTimeSigMarkers = function() return #markers end
+reaper.GetTempoTimeSigMarker = function(_, index)
+    local at, bpm, numerator, denominator, is_slope = table.unpack(markers[index + 1])
+    return true, at, 0, 0, bpm, numerator, denominator, is_slope
+end
+local function last_before(seconds)
+    local index = 1
+    while markers[index + 1] and markers[index + 1][1] <= seconds do index = index + 1 end
+    return index, seconds - markers[index][1]
+end
+reaper.TimeMap_GetTimeSigAtTime = function(_, seconds)
+    local marker = markers[last_before(seconds)]
+    return marker[3], marker[4], marker[2]
+end
+reaper.TimeMap2_timeToQN = function(_, seconds)
+    local index, since = last_before(seconds)
+    local slope = markers[index][5] and 60 / 2 or 0
+    return quarters[index] + (markers[index][2] * since + slope * since * since / 2) / 60
+end
+reaper.TimeMap2_timeToBeats = function(_, seconds) return 0, 1, 4, 4, 4 end
+"""
+
+
+def test_reaper_gives_the_tempo_changes_inside_the_selection(tmp_path: Path, daemon: RunningDaemon) -> None:
+    """120 BPM, from 3 s on 60 in 3/4, from 5 to 7 s a slope up to 120: it becomes steps of the same length."""
+    run_in_reaper(
+        "sa3_generate.lua",
+        tmp_path,
+        with_program(tmp_path, daemon),
+        CHANGES=TEMPO_MARKERS,
+        RAZOR='2 7 ""',
+        ANSWERS="drums\n\n\n",
+    )
+    with daemon.client() as client:
+        _, job = client.get_take(client.list_takes()[0].take_id)
+    tempo = TempoMap(job.tempo_map)
+    assert [(point.position_ppq, point.bpm, point.numerator) for point in job.tempo_map[:2]] == [
+        (0, 120, 4),
+        (6, 60, 3),
+    ]
+    assert (job.start_sample, job.num_samples) == (2 * 48000, 5 * 48000)
+    seconds = [float(tempo.seconds_at(Fraction(ppq))) for ppq in (4, 6, 8, 11)]
+    assert seconds == pytest.approx([2, 3, 5, 7])
+    slope = [point.bpm for point in job.tempo_map[2:]]
+    assert len(slope) == 8 and slope == sorted(slope) and slope[0] == pytest.approx(63.75)
+    assert traces(tmp_path) == [".wav"]
 
 
 def test_reaper_goes_on_while_a_job_runs_and_shows_its_progress(tmp_path: Path, daemon: RunningDaemon) -> None:

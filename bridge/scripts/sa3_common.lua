@@ -40,6 +40,33 @@ function sa3.number_text(value)
     return text
 end
 
+--- The steps of a tempo map over [edges[1], edges[#edges]) seconds, whose tempo is taken as even between two edges.
+-- `quarters_at` and `metre_at` tell the song's place and metre at a time; the range begins at `start_ppq` in the map.
+function sa3.tempo_points(edges, start_ppq, quarters_at, metre_at)
+    local points = {}
+    for index = 1, #edges - 1 do
+        local from, to = edges[index], edges[index + 1]
+        local numerator, denominator = metre_at(from)
+        points[index] = {
+            position_ppq = index == 1 and 0 or start_ppq + quarters_at(from) - quarters_at(edges[1]),
+            bpm = 60 * (quarters_at(to) - quarters_at(from)) / (to - from),
+            numerator = numerator,
+            denominator = denominator,
+        }
+    end
+    return points
+end
+
+--- The points as the file that --tempo-map takes.
+function sa3.tempo_map_json(points)
+    local texts = {}
+    for index, point in ipairs(points) do
+        texts[index] = string.format('{"position_ppq": %s, "bpm": %s, "numerator": %d, "denominator": %d}',
+            sa3.number_text(point.position_ppq), sa3.number_text(point.bpm), point.numerator, point.denominator)
+    end
+    return "[" .. table.concat(texts, ",\n") .. "]\n"
+end
+
 -- Command lines -----------------------------------------------------------------------------------------------
 
 local function add_recipe(words, request)
@@ -58,8 +85,12 @@ local function add_recipe(words, request)
     option("--guidance", request.guidance)
     option("--model", request.model)
     option("--seed", request.seed)
-    option("--bpm", request.bpm)
-    option("--meter", request.numerator and string.format("%d/%d", request.numerator, request.denominator))
+    if request.tempo_map then
+        option("--tempo-map", request.tempo_map)
+    else
+        option("--bpm", request.bpm)
+        option("--meter", request.numerator and string.format("%d/%d", request.numerator, request.denominator))
+    end
     option("-o", request.output)
     words[#words + 1] = "--json"
     return words
@@ -103,7 +134,7 @@ end
 function sa3.job_files(base)
     return {
         start = base .. ".start.sh", stop = base .. ".stop.sh", log = base .. ".jsonl", errors = base .. ".err",
-        pid = base .. ".pid", code = base .. ".code",
+        pid = base .. ".pid", code = base .. ".code", tempo = base .. ".tempo.json",
     }
 end
 

@@ -28,5 +28,7 @@ local request = host.musical_time({
     output = base .. ".wav",
 }, first)
 local _, num_samples = sa3.range_samples(first, last, request.sample_rate)
-request.num_samples, request.start_bar = num_samples, host.start_bar(request, first)
+local start_bar, start_ppq = host.start_bar(request, first)
+request.num_samples, request.start_bar = num_samples, start_bar
+host.follow_tempo(request, base, first, last, start_ppq)
 host.run(sa3.generate_words(request), base, "sa3-daw", function(paths) host.insert_item(paths, track, first, last) end)

@@ -9,6 +9,7 @@ return function(sa3)
     local START_SECONDS = 20
     local TICKS_PER_QUARTER = 1920
     local BUILD_MISSING_PEAKS = 40047
+    local SHORTEST_STEP_SECONDS, MOST_STEPS = 0.25, 100
 
     function host.tell(text)
         reaper.ShowMessageBox(text, "sa3-daw", 0)
@@ -45,19 +46,56 @@ return function(sa3)
         return guidance or false
     end
 
+    local function metre_at(seconds)
+        local numerator, denominator, bpm = reaper.TimeMap_GetTimeSigAtTime(0, seconds)
+        return math.floor(numerator), math.floor(denominator), bpm
+    end
+
     --- Tempo and metre at a time, for a request.
     function host.musical_time(request, seconds)
-        local numerator, denominator, bpm = reaper.TimeMap_GetTimeSigAtTime(0, seconds)
-        request.numerator, request.denominator, request.bpm = math.floor(numerator), math.floor(denominator), bpm
+        request.numerator, request.denominator, request.bpm = metre_at(seconds)
         return request
     end
 
-    --- The bar at a time, for --start-bar. Bars are REAPER's own, so a downbeat stays one after a change of tempo or metre.
+    --- Where tempo or metre change inside [first, last), both ends with them; a slope changes in many small steps.
+    local function tempo_edges(first, last)
+        local edges, num_markers = { first }, reaper.CountTempoTimeSigMarkers(0)
+        local function add(seconds)
+            if seconds > edges[#edges] and seconds < last then edges[#edges + 1] = seconds end
+        end
+        for index = 0, num_markers - 1 do
+            local _, from, _, _, _, _, _, is_slope = reaper.GetTempoTimeSigMarker(0, index)
+            add(from)
+            if is_slope and index + 1 < num_markers then
+                local _, to = reaper.GetTempoTimeSigMarker(0, index + 1)
+                local start, stop = math.max(from, first), math.min(to, last)
+                local step = math.max(SHORTEST_STEP_SECONDS, (last - first) / MOST_STEPS)
+                for number = 1, math.ceil((stop - start) / step) - 1 do add(start + number * step) end
+            end
+        end
+        edges[#edges + 1] = last
+        return edges
+    end
+
+    --- Give a request the song's tempo map over [first, last), where that changes; the range begins at `start_ppq` in it.
+    function host.follow_tempo(request, base, first, last, start_ppq)
+        local edges = tempo_edges(first, last)
+        if #edges == 2 then return end
+        local function quarters_at(seconds) return reaper.TimeMap2_timeToQN(0, seconds) end
+        local file = io.open(sa3.job_files(base).tempo, "wb")
+        if not file then return end  -- the job's own files cannot be written either, which is told then
+        file:write(sa3.tempo_map_json(sa3.tempo_points(edges, start_ppq, quarters_at, metre_at)))
+        file:close()
+        request.tempo_map = sa3.job_files(base).tempo
+    end
+
+    --- The bar at a time, for --start-bar, and its place in quarters from the first. Bars are REAPER's own, so a downbeat stays one after a change of tempo or metre.
     function host.start_bar(request, seconds)
         local beats, bars, beats_per_bar = reaper.TimeMap2_timeToBeats(0, seconds)
         local ticks_per_bar = TICKS_PER_QUARTER * 4 * request.numerator // request.denominator
         local ticks = sa3.round_half_up((bars + beats / beats_per_bar) * ticks_per_bar)
-        return sa3.start_bar(ticks, TICKS_PER_QUARTER, request.numerator, request.denominator)
+        return sa3.start_bar(ticks, TICKS_PER_QUARTER, request.numerator, request.denominator),
+            math.max(0, ticks) / TICKS_PER_QUARTER
     end
 
     --- The first razor edit of any track, else the time selection: start, end, track or nil.

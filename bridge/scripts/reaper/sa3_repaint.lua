@@ -24,7 +24,6 @@ if range_start then
     if not first then return host.tell("The selection lies outside the selected item.") end
 end
 
-
 local input = reaper.GetMediaSourceFileName(source, "")
 local start_sample, num_samples = sa3.range_samples(first - place + offset, last - place + offset, file_rate)
 local file_samples = sa3.round_half_up(reaper.GetMediaSourceLength(source) * file_rate)
@@ -46,4 +45,6 @@ local request = host.musical_time({
     output = base .. ".wav",
     regions = { { start_sample, start_sample + num_samples } },
 }, place)
+local file_start = place - offset
+host.follow_tempo(request, base, file_start, file_start + reaper.GetMediaSourceLength(source), 0)
 host.run(sa3.inpaint_words(request), base, "sa3-daw", function(paths) host.add_takes(paths, item, take) end)
