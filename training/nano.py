@@ -50,7 +50,7 @@ from sa3_training.stages.post import Discriminator, post_stage
 from sa3_training.stages.warmup import warm_up_stage
 from sa3_training.world import World
 
-MAY_CHANGE_ON_RESUME = ("dit_loop", "guidance_loop", "warm_up_loop", "post_loop", "judge_seeds")
+MAY_CHANGE_ON_RESUME = ("dit_loop", "guidance_loop", "decoder_loop", "warm_up_loop", "post_loop", "judge_seeds")
 LOOK_EVERY_STEPS = 200
 HELD_OUT_BATCHES = 4
 WORST_COMB_DB = 1.0
