@@ -1,5 +1,6 @@
-// The host that loads the VST3, as a DAW would. Knows no command.
+// The host that loads the VST3, as a DAW would; with CHECK PATH it only makes one of the strict checks. Knows no command.
 #include "host.h"
+#include "strict.h"
 
 namespace {
 
@@ -21,8 +22,9 @@ private:
 
 }  // namespace
 
-int main() {
+int main(int num_words, char** words) {
     const juce::ScopedJuceInitialiser_GUI gui;
+    if (num_words == 3) return sa3::test::check_strictly(words[1], words[2]);
     Vst3Host host;
     sa3::test::serve_until_the_end(host);
 }

@@ -34,6 +34,7 @@ using sa3::test::on_message_thread;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kMostSamples = 8192;
+constexpr int kToldSamples = 512;  // what the host announces: it may send more
 constexpr int kBlocksPerRate = 6000;
 constexpr std::array<double, 4> kRates{48000.0, 44100.0, 96000.0, 192000.0};
 
@@ -99,8 +100,8 @@ private:
     void prepare(double rate) {
         rate_ = rate;
         processor_->releaseResources();
-        processor_->setRateAndBufferSizeDetails(rate, kMostSamples);
-        processor_->prepareToPlay(rate, kMostSamples);
+        processor_->setRateAndBufferSizeDetails(rate, kToldSamples);
+        processor_->prepareToPlay(rate, kToldSamples);
     }
 
     void block() {
