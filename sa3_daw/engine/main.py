@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
 from sa3_daw.job import Job
 from sa3_daw.logs import about, set_up_logging
+from sa3_daw.parent import end_with_parent
 from sa3_daw.protocol.framing import decode, encode
 from sa3_daw.protocol.messages import (
     Audio,
@@ -119,13 +119,7 @@ def read_settings() -> dict[str, Any]:
     """Read the daemon's one line on standard input, then end this process when that input or the daemon ends."""
     settings: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_daemon, name="watch-daemon", daemon=True).start()
-    if sys.platform == "linux":
-        import ctypes
-
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != settings["parent_pid"]:
-            os._exit(1)
+    end_with_parent(settings["parent_pid"])
     return settings
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -16,6 +14,7 @@ from torch import nn
 from sa3_daw.catalogue import converted_dir, find_model
 from sa3_daw.config import DaemonConfig
 from sa3_daw.converted import ConvertedCopies
+from sa3_daw.engine import spare_memory
 from sa3_daw.errors import Sa3Error, is_out_of_memory
 from sa3_daw.generation.events import Event, Progress
 from sa3_daw.generation.heard import Heard
@@ -169,11 +168,8 @@ def num_weight_bytes(model: LoadedModel) -> int:
 
 
 def give_memory_back() -> None:
-    """Return freed memory to the device and to the system, which glibc does not do by itself."""
+    """Return freed memory to the device and to the system."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    spare_memory.give_back()
