@@ -85,10 +85,10 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Place]]:
 def to_gpu(module: nn.Module) -> nn.Module:
     """Replace a module's weights by fake ones on the GPU; inside ``fake_gpu``, where ``Module.to`` cannot."""
     for part in module.modules():
-        for name, value in part.named_parameters(recurse=False):
-            setattr(part, name, nn.Parameter(on_gpu(value), requires_grad=False))
-        for name, value in part.named_buffers(recurse=False):
-            setattr(part, name, on_gpu(value))
+        for name, weight in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(on_gpu(weight), requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, on_gpu(buffer))
     return module
 
 

@@ -57,6 +57,7 @@ def paced(steps: Iterator[Step], device: torch.device) -> Iterator[Step]:
 
 def place_in_queue() -> torch.cuda.Event:
     """Return an event that comes when the GPU has done all that is queued now."""
-    event = torch.cuda.Event(blocking=True)  # whoever waits sleeps: a spinning thread would take a core from the DAW
+    # Whoever waits for it sleeps: a spinning thread would take a core from the DAW.
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
     event.record()
     return event
