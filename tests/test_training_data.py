@@ -23,7 +23,7 @@ from sa3_training.data.captions import compose_caption, read_name
 from sa3_training.data.crops import Crops, told
 from sa3_training.data.describe import describe, write_captions
 from sa3_training.data.folder import Source, scan
-from sa3_training.data.latents import Beats, Item, encode_folder, lead_frames, read_folder
+from sa3_training.data.latents import Beats, Item, encode_folder, holds_latents, lead_frames, read_encoded
 
 RATE = 44100
 
@@ -149,10 +149,30 @@ def test_latents_are_cached_in_the_published_format(tmp_path: Path, nano: Loaded
     assert latents.shape[0] == nano.spec.dit.latent_dim and len(entry["padding_mask"]) == latents.shape[1]
     assert np.load(cache / "silence.npy").shape[:2] == (1, nano.spec.dit.latent_dim)
     assert first[0].beats is not None and first[0].beats.bpm == 100
-    assert [item.caption for item in read_folder(cache)] == [item.caption for item in first]
+    read, faults = read_encoded(cache, nano.spec)
+    assert [item.caption for item in read] == [item.caption for item in first] and not faults
     write(data / "b.wav", sound(0.6, 22_050, 1), 22_050)
     encode(data, cache, nano, said)
     assert len(said) == 3, "a changed file is encoded anew"
+
+
+def test_latents_that_do_not_fit_are_named_and_the_rest_is_kept(tmp_path: Path, nano: LoadedModel) -> None:
+    channels = nano.spec.dit.latent_dim
+    arrays = {"0000000000": np.ones((channels, 8)), "0000000001": np.ones((256, 8)), "0000000002": np.ones((8, 0)),
+              "0000000003": np.full((channels, 8), np.nan)}  # fmt: skip
+    entry = {"prompt": "a pad", "relpath": "a.wav", "seconds_start": 0, "seconds_total": 1, "padding_mask": [1] * 6}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array.astype(np.float32))
+        (tmp_path / f"{name}.json").write_text(json.dumps(entry))
+    np.save(tmp_path / "0000000004.npy", np.ones((channels, 8), np.float32))
+    assert holds_latents(tmp_path)
+    items, faults = read_encoded(tmp_path, nano.spec)
+    assert [(item.caption, item.valid, item.beats) for item in items] == [("a pad", 6, None)]
+    assert [fault.name for fault in faults] == [f"000000000{index}.npy" for index in (1, 2, 3, 4)]
+    assert "has latents of shape [256, 8]; nano has 128 channels" in faults[0].what
+    (tmp_path / "0000000000.npy").unlink()
+    with pytest.raises(InvalidField, match=r"0000000003\.npy: holds no sound, or NaN"):
+        read_encoded(tmp_path, nano.spec)
 
 
 def test_encoded_files_decode_to_themselves_after_the_lead(tmp_path: Path, nano: LoadedModel) -> None:

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from sa3_daw.generation.model import load_model
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import write_json
 from sa3_training.evaluation.families import Families, share_first
 from sa3_training.evaluation.material import clips_of_families
 from sa3_training.evaluation.nano import generated
@@ -48,8 +48,7 @@ class Candidates:
             scores[name] = {
                 "score": score(measured), "folder": str(folder), "content": content, "measured": measured,
             }  # fmt: skip
-            text = json.dumps(scores, indent=1).encode()
-            replace_file(self._path, lambda file: file.write(text) and None)
+            write_json(scores, self._path)
         best = max(scores.values(), key=lambda found: found["score"])
         kept = self._out / "nano"
         if not kept.exists() or digest(kept) != best["content"]:
@@ -75,7 +74,7 @@ def mean_of(found: list[Any], weights: list[int]) -> Any:
     """Return the weighted means of equally shaped nested numbers."""
     if isinstance(found[0], dict):
         return {key: mean_of([part[key] for part in found], weights) for key in found[0]}
-    return fmean(found, weights)
+    return sum(value * weight for value, weight in zip(found, weights, strict=True)) / sum(weights)
 
 
 def score(measured: dict[str, Any]) -> float:

@@ -43,6 +43,20 @@ def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
     _sync_folder(path.parent)
 
 
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a small file, whole or not at all. Raises DiskFull."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    replace_file(path, write)
+
+
+def write_json(values: Any, path: Path) -> None:
+    """Write plain values as indented JSON, whole or not at all. Raises DiskFull."""
+    replace_bytes(path, json.dumps(values, indent=1, ensure_ascii=False).encode())
+
+
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write a state of tensors and plain values. Raises DiskFull."""
     replace_file(path, lambda file: torch.save(state, file))
@@ -66,8 +80,7 @@ def remember(recipe: Mapping[str, Any], out: Path, name: str, may_change: Collec
         changed = [key for key in values if before.get(key) != values[key] and key not in may_change]
         if changed:
             raise invalid("out", str(out), f"another folder: this one holds a run with another {', '.join(changed)}")
-    content = json.dumps(values, indent=1).encode()
-    replace_file(path, lambda file: file.write(content) and None)
+    write_json(values, path)
 
 
 def require_disk(folder: Path, num_bytes: int, purpose: str) -> None:

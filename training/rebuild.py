@@ -21,7 +21,7 @@ from sa3_daw.models.dit import DiT
 from sa3_daw.models.graphed import GraphedDiT
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, SameSpec
-from sa3_training.checkpoints import remember, replace_file
+from sa3_training.checkpoints import remember, replace_bytes
 from sa3_training.data.audio import AudioBatch, draw_audio, open_sounds
 from sa3_training.data.crops import Crops
 from sa3_training.data.describe import describe
@@ -124,7 +124,7 @@ def train_same(run: StageRun, world: World) -> Path:
     complete = whole(same.state_dict()) | weights
     if world.is_first:
         content = save({SAME_PREFIX + key: tensor.contiguous() for key, tensor in complete.items()})
-        replace_file(folder / SAME_FILE, lambda file: file.write(content) and None)
+        replace_bytes(folder / SAME_FILE, content)
     world.wait()
     return folder
 

@@ -19,7 +19,7 @@ from sa3_daw.generation.beat_grid import beat_grid
 from sa3_daw.generation.model import TextEncoder
 from sa3_daw.models.specs import ModelSpec
 from sa3_daw.music.timeline import TempoMap
-from sa3_training.data.latents import Item
+from sa3_training.data.latents import SILENCE_FILE, Item
 from sa3_training.flow.denoiser import Batch
 
 TRIGGER_ALONE = 0.2
@@ -71,7 +71,7 @@ class Crops:
         texts = encode_texts(
             [*captions, *([spec.full_prompt(trigger)] if trigger else [])], encoder, spec.conditioning.max_tokens
         )
-        silence = np.load(folder / "silence.npy")[0]
+        silence = np.load(folder / SILENCE_FILE)[0]
         return cls(tuple(items), texts, silence, spec, trigger, crop_frames, batch_size)
 
     def only(self, items: Sequence[Item]) -> Crops:

@@ -126,7 +126,7 @@ def scan(folder: Path) -> Scan:
     if not folder.is_dir():
         raise invalid("data", str(folder), "a folder of audio files")
     sources, faults = [], []
-    for path in _audio_files(folder):
+    for path in audio_files(folder):
         source, found = _look_at(path, path.relative_to(folder).as_posix())
         faults += found
         if source:
@@ -137,7 +137,8 @@ def scan(folder: Path) -> Scan:
     return Scan(tuple(sources), tuple(faults))
 
 
-def _audio_files(folder: Path) -> Iterator[Path]:
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Yield every file beneath a folder that looks like audio, in order of name."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):

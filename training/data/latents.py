@@ -20,12 +20,13 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from sa3_daw.errors import invalid
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
-from sa3_training.checkpoints import replace_file, require_disk
-from sa3_training.data.folder import Sound, seconds_of
+from sa3_training.checkpoints import replace_bytes, replace_file, require_disk
+from sa3_training.data.folder import Fault, Sound, audio_files, in_words, seconds_of
 
-ITEMS_PER_BATCH = 10_000
+SILENCE_FILE = "silence.npy"
 SILENCE_FRAMES = 64
 CORPUS_RMS, CORPUS_PEAK = 0.12, 0.98
 """Nano's corpus has one level; a file that is quieter or louder would teach it a level instead of a sound."""
@@ -127,15 +128,44 @@ def read_item(folder: Path, name: str) -> Item:
     )
 
 
-def read_folder(folder: Path) -> list[Item]:
-    """Read every pair of a pre-encoded folder, in order."""
-    return [read_item(folder, path.stem) for path in sorted(folder.glob("*.json")) if path.stem.isdigit()]
+def holds_latents(folder: Path) -> bool:
+    """Say whether a folder holds pre-encoded pairs and no audio."""
+    return any(folder.rglob("*.npy")) and not any(audio_files(folder))
+
+
+def read_encoded(folder: Path, spec: ModelSpec) -> tuple[list[Item], list[Fault]]:
+    """Return every pair of a pre-encoded folder, in order, and what is wrong with the others.
+
+    Raises InvalidField, listing every fault, when none is left.
+    """
+    items: list[Item] = []
+    faults: list[Fault] = []
+    for path in sorted(folder.rglob("*.npy")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if path.name == SILENCE_FILE:
+            continue
+        try:
+            item = read_item(folder, name)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            faults.append(Fault(path.name, f"cannot be read: {error!r}", True))
+            continue
+        if item.latents.ndim != 2 or len(item.latents) != spec.dit.latent_dim:
+            what = f"has latents of shape {list(item.latents.shape)}; {spec.name} has {spec.dit.latent_dim} channels"
+            faults.append(Fault(path.name, what, True))
+        elif not item.valid or not np.isfinite(item.latents).all():
+            faults.append(Fault(path.name, "holds no sound, or NaN or infinity", True))
+        else:
+            items.append(item)
+    if not items:
+        listed = "; ".join(in_words(faults))
+        raise invalid("data", str(folder), f"a folder with latents that {spec.name} can be trained on ({listed})")
+    return items, faults
 
 
 @torch.inference_mode()
 def write_silence(same: Same, spec: ModelSpec, folder: Path) -> None:
     """Write the encoding of digital silence, which short items are padded with."""
-    path = folder / "silence.npy"
+    path = folder / SILENCE_FILE
     if not path.exists():
         silent = torch.zeros(1, 2, SILENCE_FRAMES * spec.samples_per_frame)
         latents = same.encode(silent.to(_device(same))).float().cpu().numpy()
@@ -214,4 +244,4 @@ def _next_batch(index: dict[str, list[str]]) -> int:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    replace_file(path, lambda file: file.write(json.dumps(content).encode()) and None)
+    replace_bytes(path, json.dumps(content).encode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sa3_daw.errors import invalid
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import replace_bytes
 from sa3_training.evaluation.page import Page
 from sa3_training.progress import read_log
 
@@ -31,7 +31,7 @@ def write_curves(folder: Path, out: Path) -> Path:
                 page.drawing(caption(name, points), curve(points))
     if not page.sections:
         raise invalid("folder", str(folder), "the work folder of a run, with its .log files")
-    replace_file(out, lambda file: file.write(page.text.encode()) and None)
+    replace_bytes(out, page.text.encode())
     return out
 
 

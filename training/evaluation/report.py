@@ -5,14 +5,13 @@ Knows no arguments and no measure. Two models stand side by side, section by sec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sa3_daw.generation.model import LoadedModel, load_model
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import replace_bytes, write_json
 from sa3_training.evaluation import codec_sections, made_sections, material
 from sa3_training.evaluation.made_sections import judged
 from sa3_training.evaluation.material import Real
@@ -51,9 +50,8 @@ def write_report(recipe: ReportRecipe) -> Path:
     else:
         page.title = f"Evaluation of {title}"
         text, numbers = page.text, {"model": title} | numbers
-    replace_file(recipe.out, lambda file: file.write(text.encode()) and None)
-    plain = json.dumps(numbers, indent=1).encode()
-    replace_file(recipe.out.with_suffix(".json"), lambda file: file.write(plain) and None)
+    replace_bytes(recipe.out, text.encode())
+    write_json(numbers, recipe.out.with_suffix(".json"))
     return recipe.out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import write_json
 from sa3_training.data.crops import Crops, on_device
 from sa3_training.data.latents import Item
 from sa3_training.flow.denoiser import Denoiser
@@ -77,8 +77,7 @@ class HeldOut:
             return {}
         self.history[step] = self._error()
         if self._world.is_first:
-            content = json.dumps(self.history).encode()
-            replace_file(self._path, lambda file: file.write(content) and None)
+            write_json(self.history, self._path)
         if is_overfitting(list(self.history.values())) and not self._warned:
             self._warned = True
             best = min(self.history, key=lambda seen: self.history[seen])

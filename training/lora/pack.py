@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from sa3_training.checkpoints import replace_file
+from sa3_training.checkpoints import replace_bytes, write_json
 
 MOST_CAPTIONS = 50
 
@@ -51,10 +51,8 @@ def write_pack(tensors: Mapping[str, Tensor], config: Mapping[str, object], card
         "licence": card.licence,
     }
     write_adapter(tensors, config, facts, path)
-    described = json.dumps(asdict(card), indent=1, ensure_ascii=False).encode()
-    replace_file(path.with_suffix(".json"), lambda file: file.write(described) and None)
-    page = card_page(card, path.name).encode()
-    replace_file(path.with_suffix(".md"), lambda file: file.write(page) and None)
+    write_json(asdict(card), path.with_suffix(".json"))
+    replace_bytes(path.with_suffix(".md"), card_page(card, path.name).encode())
 
 
 def write_adapter(
@@ -64,7 +62,7 @@ def write_adapter(
     content = save(
         {key: tensor.contiguous() for key, tensor in tensors.items()}, {"lora_config": json.dumps(config), **facts}
     )
-    replace_file(path, lambda file: file.write(content) and None)
+    replace_bytes(path, content)
 
 
 def card_page(card: Card, file_name: str) -> str:

@@ -19,8 +19,8 @@ from sa3_daw.models.specs import ModelSpec
 from sa3_training.checkpoints import remember, require_disk
 from sa3_training.data.crops import Crops, on_device, told
 from sa3_training.data.describe import describe
-from sa3_training.data.folder import Scan, in_words, scan
-from sa3_training.data.latents import Item, encode_folder
+from sa3_training.data.folder import Fault, Source, in_words, scan
+from sa3_training.data.latents import Item, encode_folder, holds_latents, read_encoded
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.flow.loss import FlowRecipe, flow_loss
 from sa3_training.loop import Draw, Every, Learner, LoopRecipe, Numbers, Stage, plain_stage, stored_step, train
@@ -87,7 +87,7 @@ def train_pack(recipe: PackRecipe, world: World) -> Path:
     with Reporter(
         recipe.out, recipe.name, bar=first, tensorboard=recipe.tensorboard and first, quiet=not first
     ) as report:
-        found = scan(recipe.data)
+        found = look_at(recipe.data, spec)
         for line in in_words(found.faults):
             report.say(line)
         crop_frames = max(1, round(recipe.crop_seconds * spec.sample_rate / spec.samples_per_frame))
@@ -129,7 +129,28 @@ def suited(recipe: PackRecipe, spec: ModelSpec) -> PackRecipe:
     return replace(recipe, **chosen)  # type: ignore[arg-type]
 
 
-def encoded(found: Scan, model: LoadedModel, recipe: PackRecipe, report: Reporter, world: World) -> list[Item]:
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds: audio still to be encoded, or latents that somebody encoded before."""
+
+    names: tuple[str, ...]
+    minutes: float
+    faults: tuple[Fault, ...]
+    sources: tuple[Source, ...] = ()
+    items: tuple[Item, ...] = ()
+
+
+def look_at(folder: Path, spec: ModelSpec) -> Contents:
+    """Look at a folder of audio or of pre-encoded latents. Raises InvalidField when nothing in it can be used."""
+    if holds_latents(folder):
+        items, faults = read_encoded(folder, spec)
+        minutes = sum(item.valid for item in items) * spec.samples_per_frame / spec.sample_rate / 60
+        return Contents(tuple(dict.fromkeys(item.name for item in items)), minutes, tuple(faults), items=tuple(items))
+    found = scan(folder)
+    return Contents(tuple(source.name for source in found.sources), found.minutes, found.faults, found.sources)
+
+
+def encoded(found: Contents, model: LoadedModel, recipe: PackRecipe, report: Reporter, world: World) -> Sequence[Item]:
     """Return the folder's latents, encoded by the first process and read by all."""
     described = [describe(source, recipe.data) for source in found.sources]
     if not world.is_first:
@@ -137,11 +158,17 @@ def encoded(found: Scan, model: LoadedModel, recipe: PackRecipe, report: Reporte
     items = encode_folder(described, model.same, model.spec, recipe.out / "latents", report.say)
     if world.is_first:
         world.wait()
-    return items
+    return found.items or items
 
 
 def _train(
-    recipe: PackRecipe, world: World, model: LoadedModel, crops: Crops, found: Scan, report: Reporter, recompute: bool
+    recipe: PackRecipe,
+    world: World,
+    model: LoadedModel,
+    crops: Crops,
+    found: Contents,
+    report: Reporter,
+    recompute: bool,
 ) -> Path:
     denoiser = Denoiser(model.dit, model.conditioner)
     wear: Wear = nullcontext
@@ -208,7 +235,7 @@ def prompts(recipe: PackRecipe, items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def make_card(
-    recipe: PackRecipe, spec: ModelSpec, found: Scan, items: Sequence[Item], watch: HeldOut, num_steps: int
+    recipe: PackRecipe, spec: ModelSpec, found: Contents, items: Sequence[Item], watch: HeldOut, num_steps: int
 ) -> Card:
     """Return the card of a finished pack."""
     return Card(
@@ -220,10 +247,10 @@ def make_card(
         licence=recipe.licence,
         author=recipe.author,
         num_steps=num_steps,
-        num_files=len(found.sources),
+        num_files=len(found.names),
         minutes_of_audio=round(found.minutes, 2),
         captions=tuple(dict.fromkeys(item.caption for item in items)),
-        files=tuple(source.name for source in found.sources),
+        files=found.names,
         faults=tuple(map(str, found.faults)),
         held_out_files=tuple(dict.fromkeys(watch.names)),
         held_out_loss=watch.summary(),
