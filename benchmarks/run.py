@@ -1,6 +1,7 @@
 """Tables of ratios: our plain path, our fast paths and diffusers' DiT, with random weights of small-music's widths.
 
-Run: python -m benchmarks.run cpu [--depth N] [--seconds S ...] [--rounds N] [--variants NAME ...] [--minutes M]
+Run: python -m benchmarks.run cpu [--depth N] [--seconds S ...] [--steps N] [--rounds N] [--variants NAME ...]
+     [--autoencoder S ...] [--minutes M]
 Every row is measured in a process of its own, in CPU-seconds at one thread, and written at once to benchmarks/results/
 (JSON, and the tables as Markdown). Rows that are there already are not measured again, so the same command, given
 again, goes on where it stopped: after --minutes it starts no further row. The best of all rounds counts.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ from time import monotonic
 import torch
 
 from benchmarks.fresh import in_fresh_process, measure_autoencoder, measure_load
-from benchmarks.laps import PLAIN, RIVAL, measure_decode, measure_steps
+from benchmarks.laps import NUM_STEPS, PLAIN, RIVAL, measure_decode, measure_steps
 from benchmarks.rows import AT_ONCE, COPIED, Row, Rows, Values, decoded_in
 from benchmarks.sizes import SMALL_DIT, Sizes, write_model
 
@@ -31,17 +33,24 @@ LOADS = (COPIED, "fp32, mapped", "w8a8, converted at load", "w8a8, from its copy
 
 
 def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, results: Path = RESULTS) -> None:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["gpu"]:
+        from benchmarks.gpu import main as measure_gpu
+
+        measure_gpu(given[1:])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("device", choices=("cpu",))
+    parser.add_argument("device", choices=("cpu", "gpu"), help="gpu has options of its own: gpu --help")
     parser.add_argument("--depth", type=int, default=SMALL_DIT.depth, help="blocks of the DiT")
     parser.add_argument("--seconds", type=float, nargs="*", default=[5.0, 10.0, 30.0, 120.0], help="lengths of clips")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", nargs="*", default=["w8a8", "w8a8 compiled"], help="beside fp32 and diffusers")
+    parser.add_argument("--steps", type=int, default=NUM_STEPS, help="sampled; eight are reckoned from fewer")
     parser.add_argument(
         "--autoencoder", type=float, nargs="*", default=[], help="lengths to encode and decode, seconds"
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after so long")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(given)
     sizes = sizes or Sizes(replace(SMALL_DIT, depth=asked.depth))
     name = f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}-depth-{sizes.dit.depth}.json"
     rows = Rows(results / name, heading(sizes))
@@ -60,20 +69,21 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, res
     stop_at = monotonic() + 60 * asked.minutes
     while left and monotonic() < stop_at:
         row = left.pop(0)
-        rows.add(row, measured(row, sizes, folder))
+        rows.add(row, measured(row, sizes, folder, asked.steps))
         print(f"{row.kind} {row.variant} {row.seconds:g} s: {rows.values[row]}", flush=True)
     print("\n".join([rows.heading, "", *rows.tables()]))
     if left:
         print(f"{len(left)} rows are left; give the same command again")
 
 
-def measured(row: Row, sizes: Sizes, folder: Path) -> Values:
+def measured(row: Row, sizes: Sizes, folder: Path, num_steps: int) -> Values:
     """Measure one row in a fresh process."""
     if row.kind == "load":
         return in_fresh_process(measure_load, sizes, folder, row.variant)
-    if row.kind in ("steps", "decode"):
-        measure = measure_steps if row.kind == "steps" else measure_decode
-        return in_fresh_process(measure, sizes, folder, row.seconds, row.variant)
+    if row.kind == "steps":
+        return in_fresh_process(measure_steps, sizes, folder, row.seconds, row.variant, num_steps)
+    if row.kind == "decode":
+        return in_fresh_process(measure_decode, sizes, folder, row.seconds, row.variant)
     return in_fresh_process(measure_autoencoder, sizes, folder, row.variant, row.seconds)
 
 

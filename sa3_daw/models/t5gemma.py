@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, ModelError
@@ -24,11 +24,12 @@ MAX_CHARACTERS = 8192
 """256 tokens hold about 1200 characters of prose; tokenising the rest of a megabyte would take a second."""
 
 
-class T5Gemma:
-    """Text -> the last hidden state of every token."""
+class T5Gemma(nn.Module):
+    """Text -> the last hidden state of every token. A module, so that what counts a model's weights finds its own."""
 
     def __init__(self, encoder: Any, tokenizer: Tokenizer) -> None:
         """``encoder`` is transformers' T5GemmaEncoderModel."""
+        super().__init__()
         self._encoder = encoder
         self._tokenizer = tokenizer
         self._width = int(encoder.config.encoder.hidden_size)
