@@ -1,7 +1,7 @@
 """Latents -> audio in time order, chunk by chunk, equal to the one-shot decode. Knows no job and no host rate.
 
-A SAME decoder sees a bounded stretch of latents, so a chunk decoded with enough context on both sides, on
-aligned frames, is the one-shot decode to float rounding. Shapes: B batch, C channels, S samples, T frames.
+A SAME decoder sees a bounded stretch of latents, so a stream that starts with enough context, on aligned frames, and
+knows enough frames behind each chunk is the one-shot decode to float rounding. Shapes: B batch, T frames.
 """
 
 from __future__ import annotations
