@@ -57,7 +57,8 @@ def lora_cases(fixture: Fixture) -> Iterator[Case]:
     """Compare every adapter file beside the fixture, alone and stacked."""
     bench = _Bench(fixture)
     folder = fixture.folder / fixture.name
-    adapters = {path.stem: read_adapter(describe_adapter(path)) for path in sorted(folder.glob("*.safetensors"))}
+    paths = sorted(folder.glob("*.safetensors"))
+    adapters = {path.stem: bench.layers.beside(read_adapter(describe_adapter(path))) for path in paths}
     yield Case.compare("out.base", bench.output(), fixture["out.base"])
     for name, adapter in adapters.items():
         yield from _single_cases(bench, name, adapter)
@@ -80,7 +81,7 @@ def _single_cases(bench: _Bench, name: str, adapter: Adapter) -> Iterator[Case]:
         yield Case.compare(key, bench.weight(key.removeprefix(f"{name}.W."), Use(adapter)), fixture[key])
     for key in fixture.keys(f"{name}.U."):
         module = key.removeprefix(f"{name}.U.")
-        left, right = singular_bases(bench.weight(module).flatten(1), adapter.rank)
+        left, right = singular_bases(bench.weight(module).flatten(1).cpu(), adapter.rank)
         yield Case.compare(key, left, fixture[key])
         yield Case.compare(f"{name}.V.{module}", right, fixture[f"{name}.V.{module}"])
 
