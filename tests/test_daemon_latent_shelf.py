@@ -40,7 +40,7 @@ def stays(monkeypatch: pytest.MonkeyPatch, fixed: Callable[[Path], bool]) -> Non
 
 
 def num_patterns() -> int:
-    return sum(isinstance(each, re.Pattern) for each in gc.get_objects())
+    return sum(type(each) is re.Pattern for each in gc.get_objects())
 
 
 def test_nothing_is_kept_of_audio_that_went(tmp_path: Path) -> None:
