@@ -142,9 +142,8 @@ def decoder(
     if not recipe.size.decoder_depth:
         return None
     torch.manual_seed(recipe.decoder_loop.seed)
-    learned = closed_form(spec.same, transform)
     spread_D = pools[0][-1].latents[: recipe.decoder_clips].float().std((0, 2))
-    trained = start_decoder(learned, spread_D).to(world.device)
+    trained = start_decoder(closed_form(spec.same, transform), spread_D).to(world.device)
     pairs = cache(lambda: decoder_pairs(recipe, spec, student, pools, renderer, world))
     stage = decoder_stage(trained, pairs, recipe.decoder, recipe.decoder_loop, world)
     run(stage, recipe.decoder_loop, out, "decoder", world)

@@ -77,7 +77,7 @@ def start_decoder(same: Same, spread_D: Tensor) -> Decoder:
     assert isinstance(project, nn.Linear)
     with torch.no_grad():
         # Channels differ in size a hundredfold; the quiet ones tell as much.
-        project.weight.normal_().div_(spread_D)
+        project.weight.normal_().div_(spread_D.clamp(min=1e-4))
         project.weight.div_(project.weight.norm(dim=1, keepdim=True)).mul_((spread_D.numel() / 3) ** 0.5)
         block.new_tokens.normal_()
         for key, parameter in block.named_parameters():
