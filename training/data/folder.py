@@ -172,7 +172,9 @@ def examine(content: Callable[[], Path | BinaryIO], num_bytes: int, name: str) -
         info = soundfile.info(content())
         used = min(info.frames, int(MOST_SECONDS_PER_FILE * info.samplerate))
         peak, clipped, finite, read = _levels(content(), used)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except soundfile.LibsndfileError as error:
+        return None, [Fault(name, f"cannot be read: {error.error_string}", True)]
+    except OSError as error:
         return None, [Fault(name, f"cannot be read: {error}", True)]
     if read < SHORTEST_SECONDS * info.samplerate:
         return None, [Fault(name, f"is only {1000 * read / info.samplerate:.0f} ms long", True)]
