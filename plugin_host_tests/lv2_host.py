@@ -182,7 +182,7 @@ class Lv2Plugin:
         ctypes.memmove(self._events[0], head + body, len(head) + len(body))
         ctypes.memmove(self._events[1], struct.pack("<II", SEQUENCE_BYTES - 8, self.urid(f"{ATOM}Chunk")), 8)
         self._plugin.run(self._handle, size)
-        return self._audio[2:, :size].copy()
+        return np.array(self._audio[2:, :size], np.float32)
 
     # State: one text under one key.
 

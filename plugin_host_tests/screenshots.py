@@ -1,8 +1,8 @@
 """Makes the pictures of the plugin's window, in each of its states, with a real daemon. Tests nothing.
 
-It needs a screen, a window manager and ImageMagick, and the plugin and the hosts as the tests build them:
+It needs a screen, a window manager, xdotool and ImageMagick, and the plugin and the hosts as the tests build them:
 xvfb-run -a -s "-screen 0 1600x1000x24" sh -c "openbox & exec python -m plugin_host_tests.screenshots"
-``docs/images`` gets those of the documentation; with ``--all`` every state comes at two scales, dark and light.
+Each state comes dark at 100 % and light at 150 %; the one with takes has no state in its file names.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from tests.running_daemon import ROOT, RunningDaemon, environment
 RATE = 48000
 WIDTH, HEIGHT = 980, 620
 BAR_3_TO_7 = {"ppq": 8, "bpm": 127.5, "cycle": [8, 24]}
+BAR_9 = {"ppq": 32, "bpm": 127.5}  # where none of the takes lies that were made before
 RECIPE = {"prompt": "house drums and bass", "steps": 2, "seed": 5, "seed_locked": True}
-LONG = {"range_mode": 2, "seconds": 120.0, "steps": 50}
-DOCUMENTED = {"plugin-dark": (True, 1.0), "plugin-light-150": (False, 1.5)}
-EVERY = {f"{shade}-{scale:g}": (shade == "dark", scale) for shade in ("dark", "light") for scale in (1.0, 1.5)}
+LONG = {"range_mode": 2, "seconds": 180.0, "steps": 8}
+LOOKS = {"dark": (True, 1.0), "light-150": (False, 1.5)}
+SLOW_TO_START = f"sh -c 'sleep 120; exec {REAL_ENGINE}'"
 
 
 def opened(home: Path, runtime_dir: Path) -> WindowHost:
@@ -40,21 +41,21 @@ def with_recipe(host: WindowHost, **changes: object) -> None:
     host.set_state({**state, "recipe": {**state["recipe"], **RECIPE, **changes}})
 
 
-def shoot(host: WindowHost, looks: dict[str, tuple[bool, float]], folder: Path, state: str) -> None:
+def shoot(host: WindowHost, folder: Path, state: str) -> None:
     """Open the window in each look, let the song play half a second, and store the top left corner of the screen."""
-    for name, (is_dark, scale) in looks.items():
+    for look, (is_dark, scale) in LOOKS.items():
         host.ask(op="editor", scale=scale / host.state()["window_scale"])
         if is_dark != (host.parts()["theme"]["text"] == "Light"):
             host.click("theme")
         if state == "takes":
             host.drag_over("waveform", 0.3, 0.5)
             host.drag_over("waveform", 0.72, 0.8)
-        host.ask(op="click", id="status")  # the mouse rests where no tooltip is
+        host.ask(op="click", id="status")  # beside all that could be open
         host.ask(op="sleep", ms=700)
         host.run(samples=RATE // 2, realtime=True)
         size = f"{WIDTH * scale:.0f}x{HEIGHT * scale:.0f}+0+0"
-        file = folder / (f"{name}.png" if looks is DOCUMENTED else f"{state}-{name}.png")
-        command = ["import", "-window", "root", "-crop", size, "+repage", "-colors", "64", str(file)]
+        file = folder / (f"plugin-{look}.png" if state == "takes" else f"plugin-{state}-{look}.png")
+        command = ["import", "-window", "root", "-crop", size, "+repage", "+dither", "-colors", "128", str(file)]
         subprocess.run(command, check=True)
         host.ask(op="close_editor")
 
@@ -68,48 +69,60 @@ def make_takes(host: WindowHost) -> None:
     host.ask(op="position", playing=True, **BAR_3_TO_7)
 
 
-def all_states(home: Path, folder: Path) -> None:
+def press(host: WindowHost, button: str) -> None:
+    host.ask(op="editor")
+    host.click(button)
+    host.ask(op="close_editor")
+
+
+def is_heard(host: WindowHost) -> bool:
+    host.ask(op="position", playing=True, **BAR_9)
+    return bool(host.run(samples=RATE // 10)[1].any())
+
+
+def shoot_without_an_engine(home: Path, folder: Path) -> None:
     lonely = opened(home, home / "nobody")
-    shoot(lonely, EVERY, folder, "no-daemon")
+    shoot(lonely, folder, "no-daemon")
     lonely.close()
+    with RunningDaemon(home / "slow", SA3_ENGINE_COMMAND=SLOW_TO_START) as daemon:
+        host = opened(home, daemon.runtime_dir)
+        press(host, "generate")
+        shoot(host, folder, "loading")
+        host.close()
+
+
+def shoot_with_an_engine(home: Path, folder: Path) -> None:
     with RunningDaemon(home / "run", SA3_ENGINE_COMMAND=REAL_ENGINE) as daemon:
         daemon.engine_pid()
         host = opened(home, daemon.runtime_dir)
-        shoot(host, EVERY, folder, "ready")
+        shoot(host, folder, "ready")
         make_takes(host)
-        shoot(host, EVERY, folder, "takes")
+        shoot(host, folder, "takes")
+        host.ask(op="position", playing=False, **BAR_9)
+        host.run(samples=4096)
         with_recipe(host, **LONG)
+        press(host, "generate")
+        host.until("first audio", lambda: is_heard(host))
+        shoot(host, folder, "generating")
+        host.ask(op="position", playing=True, **BAR_3_TO_7)
+        press(host, "cancel")
         host.ask(op="editor")
-        host.click("generate")
-        host.ask(op="close_editor")
-        shoot(host, EVERY, folder, "generating")
-        host.ask(op="editor")
-        host.click("cancel")
         host.until("cancelled", lambda: not host.is_enabled("cancel"))
         host.ask(op="close_editor")
-        with_recipe(host, model="absent")
-        host.ask(op="editor")
-        host.click("generate")
-        host.ask(op="close_editor")
-        shoot(host, EVERY, folder, "failed")
+        with_recipe(host, model="absent", range_mode=0)
+        press(host, "generate")
+        shoot(host, folder, "failed")
         host.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the pictures of the plugin's window.")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--all", action="store_true", help="every state in every look")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp())
-    if options.all:
-        all_states(home, options.folder)
-        return
-    with RunningDaemon(home / "run", SA3_ENGINE_COMMAND=REAL_ENGINE) as daemon:
-        daemon.engine_pid()
-        host = opened(home, daemon.runtime_dir)
-        make_takes(host)
-        shoot(host, DOCUMENTED, options.folder, "takes")
-        host.close()
+    subprocess.run(["xdotool", "mousemove", "1599", "999"], check=True)  # away from what has a tooltip
+    shoot_without_an_engine(home, options.folder)
+    shoot_with_an_engine(home, options.folder)
 
 
 if __name__ == "__main__":
