@@ -1,6 +1,6 @@
 """One table of a GPU's figures beside the published ones: whole clips, their steps, first audio, memory.
 
-Run: python -m benchmarks.gpu [--folder DIR] [--minutes M] [--ways NAME ...] [--precisions NAME ...] [--device DEVICE]
+Run: python -m benchmarks.run gpu [--folder DIR] [--minutes M] [--ways NAME ...] [--precisions NAME ...]
 Models of the published widths and depths with random weights make clips on the engine's own path: noise from the CPU,
 eight steps of ping-pong, streamed decode to the CPU; a prompt's states are taken as remembered. The best of several
 rounds counts, after those that warm up and record. Each row is written as soon as it is measured, as JSON and
