@@ -129,7 +129,7 @@ class AdaptableLayers:
 
     def bases(self, paths: Sequence[str], rank: int) -> dict[str, Tensor]:
         """Return the singular bases of layers, by path and side, on the CPU."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for path in paths:
             left, down = self.base(path).bases(rank)
             found |= {f"{path}.left": left.cpu(), f"{path}.down": down.cpu()}
