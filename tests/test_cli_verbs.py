@@ -163,7 +163,6 @@ def test_an_existing_file_is_written_over_only_by_force(home: Path, capsys: pyte
         (["loop", "{clip}", "--adapter", "none"], ["adapters[0].name", "none"]),
         (["loop", "{clip}", "--adapter", ":2"], ["adapter", "NAME"]),
         (["loop", "{clip}", "--variations", "0"], ["num_variations is 0"]),
-        (["loop", "{clip}", "--warp"], ["warp"]),
     ],
     ids=lambda words: " ".join(words) if words[0] in ("inpaint", "loop", "restyle") else "",
 )

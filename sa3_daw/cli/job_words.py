@@ -36,6 +36,7 @@ def add_generate(commands: Commands) -> None:
     options.add_prompt(command, required=True)
     options.add_output(command)
     command.add_argument("--loop", action="store_true", help="let the clip's end run on into its start")
+    command.add_argument("--warp", action="store_true", help="allow a stretch of up to 2 %% onto the tempo, and say it")
     options.add_length(command)
     options.add_making(command, from_file=False)
 

@@ -116,7 +116,6 @@ def add_rolls(command: Parser) -> None:
         "--draft", action="store_true", help="write a rough FILE.draft.wav at once; it goes when FILE is whole"
     )
     takes.add_argument("--loudness", type=float, metavar="LUFS", help="bring each take to this loudness, such as -14")
-    takes.add_argument("--warp", action="store_true", help="allow a stretch of up to 2 %% onto the tempo, and say it")
 
 
 def add_outcome(command: Parser) -> None:

@@ -39,8 +39,8 @@ def add_demo(commands: Commands) -> None:
         "demo",
         "house drums and bass, four bars, with a picture",
         later("sa3_daw.cli.demo", "run"),
-        "Generate four bars at 127.5 BPM with the embedded model; write demo.wav and demo.png. A daemon "
-        "that the demo had to start is stopped again, unless --keep is given.",
+        "Generate four bars at 127.5 BPM with the embedded model; write demo.wav and demo.png, over earlier "
+        "ones. A daemon that the demo had to start is stopped again, unless --keep is given.",
     )
     command.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="where to write (here)")
     command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="another seed, another take (1)")

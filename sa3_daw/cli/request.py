@@ -61,7 +61,7 @@ def plain_job(arguments: argparse.Namespace, given: Given, job_id: str, random_s
         best_of=checked("best_of", arguments.best_of, 1),
         draft=arguments.draft,
         loudness_lufs=arguments.loudness,
-        warp=arguments.warp,
+        warp=getattr(arguments, "warp", False),
         adapters=tuple(adapter_use(checked_text("adapter", text)) for text in arguments.adapter),
         priority=arguments.priority,
         durable=arguments.durable,

@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "generate": (*MADE, "length", "loop", "loudness_lufs", "warp"),
     "inpaint": (*MADE, "source", "regions", "noise_level"),
     "continue": (*MADE, "source", "length", "before"),
-    "restyle": (*MADE, "source", "noise_level", "loudness_lufs", "warp"),
+    "restyle": (*MADE, "source", "noise_level", "loudness_lufs"),
     "loop": (*MADE, "source"),
 }
 """What each kind of clip has beside its place."""
