@@ -44,16 +44,18 @@ def has_weights(directory: Path) -> bool:
 
 def find_model(name: str, config: DaemonConfig) -> ModelEntry:
     """Return a model by name. Raises UnknownModel, listing those that exist, or what is wrong with its config."""
+    directory = model_folder(name, config)
+    return ModelEntry(name, directory, ModelSpec.from_directory(directory, name))
+
+
+def model_folder(name: str, config: DaemonConfig) -> Path:
+    """Return where a model lies, whatever is there. Raises UnknownModel, listing those that exist."""
     folders = model_folders(config)
     if name not in folders:
         known = ", ".join(folders) or "none"
-        raise UnknownModel(
-            f"no model {shorten(name)} is installed; installed: {known}",
-            field="model",
-            value=shorten(name),
-            allowed=known,
-        )
-    return ModelEntry(name, folders[name], ModelSpec.from_directory(folders[name], name))
+        said = f"no model {shorten(name)} is installed; installed: {known}"
+        raise UnknownModel(said, field="model", value=shorten(name), allowed=known)
+    return folders[name]
 
 
 def model_folders(config: DaemonConfig) -> dict[str, Path]:

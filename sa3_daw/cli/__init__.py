@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sa3_daw.cli.parser import build_parser
 from sa3_daw.cli.words import BAD_INPUT, FAILURE, INTERRUPTED
 from sa3_daw.errors import RequestError, Sa3Error
 
@@ -14,12 +13,15 @@ from sa3_daw.errors import RequestError, Sa3Error
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 when something failed, 2 for bad input, 130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = build_parser()
-    if not words:
-        parser.print_help()
-        return 0
-    parsed = parser.parse_args(words)
     try:
+        # Here and not above: until this line Ctrl-C shows Python's own traceback, so as little as can be is before it.
+        from sa3_daw.cli.parser import build_parser
+
+        parser = build_parser()
+        if not words:
+            parser.print_help()
+            return 0
+        parsed = parser.parse_args(words)
         code: int = parsed.run(parsed)
         sys.stdout.flush()
         return code

@@ -14,11 +14,12 @@ from sa3_daw.catalogue import (
     converted_dir,
     hub_snapshots,
     list_models,
+    model_folder,
     model_folders,
     short_name,
 )
 from sa3_daw.cli.words import Parser, add_command
-from sa3_daw.config import DaemonConfig, load_config
+from sa3_daw.config import load_config
 from sa3_daw.errors import InvalidField, ModelError, RequestError, UnknownModel, invalid
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config
 from sa3_daw.published import PUBLISHED, TEXT_ENCODER_BYTES, Published
@@ -102,7 +103,7 @@ def verify_one(arguments: Namespace) -> int:
     from sa3_daw.converted import ConvertedCopies
 
     config = load_config()
-    _verify(_installed(arguments.name, config), arguments.name)
+    _verify(model_folder(arguments.name, config), arguments.name)
     for sentence in ConvertedCopies(converted_dir(arguments.name, config)).verify():
         print(sentence)
     return 0
@@ -138,7 +139,7 @@ def show(arguments: Namespace) -> int:
 
 def remove_one(arguments: Namespace) -> int:
     name, config = arguments.name, load_config()
-    directory = _installed(name, config)
+    directory = model_folder(name, config)
     if directory.parent == EMBEDDED:
         raise invalid("name", name, "a model that is not part of the program")
     in_cache = hub_snapshots(config.hub_cache_dir).get(name) == directory
@@ -174,14 +175,6 @@ def _published(name: str) -> Published:
         known = ", ".join(PUBLISHED)
         raise UnknownModel(f"no model {name!r} is published; published: {known}", field="model", allowed=known)
     return PUBLISHED[name]
-
-
-def _installed(name: str, config: DaemonConfig) -> Path:
-    folders = model_folders(config)
-    if name not in folders:
-        known = ", ".join(folders)
-        raise UnknownModel(f"no model {name!r} is installed; installed: {known}", field="model", allowed=known)
-    return folders[name]
 
 
 def _in_short(spec: ModelSpec | None, directory: Path, name: str) -> str:
