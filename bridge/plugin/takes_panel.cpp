@@ -33,20 +33,19 @@ public:
         setTooltip("Drag from here into the host: a WAV at its rate, stamped with its place in the timeline");
     }
     void mouseDrag(const juce::MouseEvent& event) override {
-        if (is_dragging_ || event.getDistanceFromDragStart() < 6) return;
+        if (has_begun_ || event.getDistanceFromDragStart() < 6) return;
+        has_begun_ = true;  // one try for each press, also where the disk is full
         const auto file = owner_.chosen_file();
-        if (!file.existsAsFile()) return;
-        is_dragging_ = true;
-        juce::DragAndDropContainer::performExternalDragDropOfFiles({file.getFullPathName()}, false, this);
+        if (file.existsAsFile()) juce::DragAndDropContainer::performExternalDragDropOfFiles({file.getFullPathName()}, false, this);
     }
-    void mouseUp(const juce::MouseEvent& event) override {
-        is_dragging_ = false;
-        juce::TextButton::mouseUp(event);
+    void mouseDown(const juce::MouseEvent& event) override {
+        has_begun_ = false;  // not when the button is let go: the other window may get that
+        juce::TextButton::mouseDown(event);
     }
 
 private:
     TakesPanel& owner_;
-    bool is_dragging_ = false;
+    bool has_begun_ = false;
 };
 
 TakesPanel::TakesPanel(Processor& processor)
