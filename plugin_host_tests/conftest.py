@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+from Xlib import X, display
 
 from plugin_host_tests.own_host import OwnHost, WindowHost
 from tests.bridge_build import CLANG, PACKAGES, need
-from tests.running_daemon import RunningDaemon, environment
+from tests.running_daemon import RunningDaemon, environment, wait_for
 
 BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
 BUILD = BRIDGE / "build" / "host-tests"
@@ -54,6 +56,13 @@ def host_program(plugin: Path) -> Path:
     return program("sa3_test_host")
 
 
+def is_managed(screen: str) -> bool:
+    """Whether a window manager has told what it can; before, JUCE uses names the server does not know yet (BadAtom)."""
+    with closing(display.Display(screen)) as server:
+        name = server.intern_atom("_NET_SUPPORTED")
+        return server.screen().root.get_full_property(name, X.AnyPropertyType) is not None
+
+
 @pytest.fixture(scope="session")
 def screen() -> Iterator[str]:
     """The name of a screen of our own, with a window manager: without one no window gets the keyboard."""
@@ -67,6 +76,7 @@ def screen() -> Iterator[str]:
         with os.fdopen(reading) as told:
             name = f":{told.readline().strip()}"
         with subprocess.Popen(["openbox"], env={**os.environ, "DISPLAY": name}, stderr=DEVNULL) as manager:
+            wait_for("window manager", lambda: is_managed(name))
             yield name
             manager.terminate()
         server.terminate()

@@ -166,6 +166,7 @@ def test_a_take_in_the_making_is_found_again_when_the_project_is_opened(
     third.set_state(saved)
     third.until("take", lambda: len(third.takes()) == 1)
     assert third.takes()[0]["audio"] == later.takes()[0]["audio"]
+    third.until("audio", lambda: third.is_enabled("copy_path"))  # it is known before it is here
     assert np.abs(play(third, 4 * RATE)).max() > 1e-3
 
 
