@@ -275,7 +275,8 @@ def test_a_run_that_is_stopped_says_so_and_names_no_pack(
     assert "stopped at step 20 of 60; the same command goes on" in said.err and said.out == ""
     latents = ("--data", recipe.out / "latents", "--out", recipe.out.parent / "again", "--preview-every", 0)
     assert main(["lora", "--name", "again", *map(str, latents)]) == 130
-    assert "0.3 minutes of audio" in (said := capsys.readouterr().err) and "encoded" not in said
+    said = capsys.readouterr()
+    assert "0.3 minutes of audio" in said.err and "encoded" not in said.err
 
 
 def test_the_command_says_what_is_wrong_and_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
