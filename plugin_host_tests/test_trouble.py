@@ -14,7 +14,7 @@ import pytest
 from plugin_host_tests.conftest import OpenWindow
 from plugin_host_tests.own_host import WindowHost
 from plugin_host_tests.test_window import A_BAR, RATE, audio_of, play, with_recipe
-from tests.running_daemon import RunningDaemon
+from tests.running_daemon import RunningDaemon, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,37 @@ def test_a_take_in_the_making_is_found_again_when_the_project_is_opened(
     assert third.takes()[0]["audio"] == later.takes()[0]["audio"]
     third.until("audio", lambda: third.is_enabled("copy_path"))  # it is known before it is here
     assert np.abs(play(third, 4 * RATE)).max() > 1e-3
+
+
+def test_a_job_that_no_state_names_ends_with_its_plugin(open_window: OpenWindow, shared: RunningDaemon) -> None:
+    """What a state names lives on, as the test above shows; of this job nobody could ever ask again."""
+    host = ready(open_window, shared)
+    with_recipe(host, seconds=60.0, steps=100, seed=32)
+    host.click("generate")
+    with shared.client() as client:
+        wait_for("job", lambda: bool(client.status().jobs))
+        job_id = client.status().jobs[0].job_id
+        host.close()
+        wait_for("end", lambda: client.status().ended[0].job_id == job_id)
+        assert client.status().ended[0].outcome == "cancelled"
+
+
+def test_a_full_capture_of_380_s_is_whole(lonely: WindowHost) -> None:
+    lonely.ask(op="prepare", rate=RATE, block=8192, offline=True)
+    lonely.ask(op="position", **A_BAR)
+    lonely.click("record")
+    for _ in range(39):
+        lonely.ask(op="run", samples=10 * RATE, input="noise")
+    lonely.until("recording", lambda: lonely.parts()["takes"]["rows"] == 1)
+    lonely.until("place", lambda: "380.000 s  |  18240000 samples" in lonely.parts()["plan"]["text"])
+
+
+def test_a_range_that_is_too_long_is_told_before_it_is_asked_for(lonely: WindowHost) -> None:
+    lonely.ask(op="position", **A_BAR, cycle=[0, 4000])
+    lonely.ask(op="run", samples=4096)
+    words = "This would be 2000 s long; at 48000 Hz at most 1520 s can be made at once."
+    lonely.until("message", lambda: lonely.parts()["plan"]["text"] == words)
+    assert not lonely.is_enabled("generate")
 
 
 def test_a_take_that_no_daemon_has_is_offered_to_be_made_again(open_window: OpenWindow, shared: RunningDaemon) -> None:

@@ -71,7 +71,10 @@ void Processor::processBlock(juce::AudioBuffer<float>& buffer, juce::MidiBuffer&
 
 void Processor::process_offline(const HostPosition& position, int num_samples) {
     using Clock = std::chrono::steady_clock;
-    if (offline_patience_seconds_ <= 0.0) return;
+    if (offline_patience_seconds_ <= 0.0) {
+        session_.service(parameters_.match_loudness());  // a capture needs its memory all the same
+        return;
+    }
     const auto started = Clock::now();
     const auto patience = [this] { return std::chrono::milliseconds(static_cast<int>(1000.0 * offline_patience_seconds_)); };
     if (parameters_.take_generate_request()) session_.generate();
@@ -104,9 +107,12 @@ void Processor::follow_listen() {
 }
 
 void Processor::getStateInformation(juce::MemoryBlock& to) {
-    if (!newer_state_.isEmpty()) {
-        to = newer_state_;
-        return;
+    {
+        const juce::ScopedLock lock(newer_state_lock_);
+        if (!newer_state_.isEmpty()) {
+            to = newer_state_;
+            return;
+        }
     }
     const auto text = write_state({session_.save(), parameters_.to_json(), window_scale_, is_dark_});
     to.replaceAll(text.toRawUTF8(), text.getNumBytesAsUTF8());
@@ -114,8 +120,11 @@ void Processor::getStateInformation(juce::MemoryBlock& to) {
 
 void Processor::setStateInformation(const void* bytes, int num_bytes) {
     const auto read = read_state(bytes, num_bytes);
-    newer_state_.reset();
-    if (read.is_newer) newer_state_.append(bytes, static_cast<size_t>(num_bytes));
+    {
+        const juce::ScopedLock lock(newer_state_lock_);
+        newer_state_.reset();
+        if (read.is_newer) newer_state_.append(bytes, static_cast<size_t>(num_bytes));
+    }
     if (!read.state) {
         session_.set_message(read.problem);
         return;

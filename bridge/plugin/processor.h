@@ -54,7 +54,8 @@ private:
     CaptureBuffer capture_;
     Parameters parameters_;
     Session session_;
-    juce::MemoryBlock newer_state_;  // kept for a newer plugin, given back unchanged
+    juce::CriticalSection newer_state_lock_;  // hosts save on any thread
+    juce::MemoryBlock newer_state_;           // kept for a newer plugin, given back unchanged
     std::atomic<double> window_scale_{1.0};
     std::atomic<bool> is_dark_{true};
     std::atomic<bool> was_listening_{false};

@@ -148,27 +148,41 @@ void RecipePanel::load(const Recipe& recipe) {
     loop_.setToggleState(recipe.loop, juce::dontSendNotification);
     num_bars_.setVisible(recipe.mode() == RangeMode::kBars);
     seconds_.setVisible(recipe.mode() == RangeMode::kSeconds);
+    loaded_ = read();
 }
 
-void RecipePanel::store() {
-    if (is_loading_) return;
-    auto recipe = session_.recipe();
+/// What the widgets tell; what has no widget is as it is by default.
+Recipe RecipePanel::read() const {
+    Recipe recipe;
     recipe.prompt = prompt_.getText().toStdString();
     recipe.negative_prompt = negative_prompt_.getText().toStdString();
+    recipe.model = model_.getText().toStdString();
     recipe.seed = seed_.getText().getLargeIntValue();
+    recipe.seed_locked = seed_locked_.getToggleState();
     recipe.range_mode = range_mode_.getSelectedItemIndex();
-    if (model_.getSelectedItemIndex() >= 0) recipe.model = model_.getText().toStdString();
-    const int headroom = headroom_.getSelectedItemIndex();
-    recipe.headroom_seconds.reset();
-    if (headroom > 0) recipe.headroom_seconds = kHeadroomChoices[headroom - 1];
     recipe.num_bars = num_bars_.getValue();
     recipe.seconds = seconds_.getValue();
+    recipe.continue_bars = continue_bars_.getValue();
     recipe.steps = juce::roundToInt(steps_.getValue());
     recipe.num_variations = juce::roundToInt(num_variations_.getValue());
     recipe.init_level = init_level_.getValue();
-    recipe.continue_bars = continue_bars_.getValue();
-    recipe.seed_locked = seed_locked_.getToggleState();
     recipe.loop = loop_.getToggleState();
+    if (const int headroom = headroom_.getSelectedItemIndex(); headroom > 0)
+        recipe.headroom_seconds = kHeadroomChoices[headroom - 1];
+    return recipe;
+}
+
+/// Write what was changed here, and only that: a state or a rolled seed may have come that is not shown yet.
+void RecipePanel::store() {
+    if (is_loading_) return;
+    auto recipe = session_.recipe();
+    const auto now = read();
+    const auto take_over = [&](auto... fields) {
+        ((now.*fields != loaded_.*fields ? void(recipe.*fields = now.*fields) : void()), ...);
+    };
+    take_over(&Recipe::prompt, &Recipe::negative_prompt, &Recipe::model, &Recipe::seed, &Recipe::seed_locked,
+              &Recipe::range_mode, &Recipe::num_bars, &Recipe::seconds, &Recipe::continue_bars, &Recipe::steps,
+              &Recipe::num_variations, &Recipe::init_level, &Recipe::loop, &Recipe::headroom_seconds);
     session_.set_recipe(recipe);
     load(session_.recipe());
 }
@@ -182,11 +196,15 @@ void RecipePanel::show_models(const SessionView& view) {
     if (hello_)
         for (const auto& model : hello_->models) model_.addItem(model.name, item++);
     model_.setText(view.recipe.model, juce::dontSendNotification);
+    loaded_.model = view.recipe.model;
 }
 
 void RecipePanel::show(const SessionView& view) {
     show_models(view);
-    if (view.recipe_version != shown_version_) load(view.recipe);
+    const bool has_unsaid_text = prompt_.getText() != juce::String::fromUTF8(loaded_.prompt.c_str()) ||
+                                 negative_prompt_.getText() != juce::String::fromUTF8(loaded_.negative_prompt.c_str());
+    if (has_unsaid_text) store();  // typed a moment ago; an editor tells its text later
+    if (view.recipe_version != shown_version_) load(has_unsaid_text ? session_.recipe() : view.recipe);
     shown_version_ = view.recipe_version;
     const auto& c = static_cast<Look&>(getLookAndFeel()).colours();
     plan_.setText(juce::String::fromUTF8(describe(view.plan).c_str()), juce::dontSendNotification);

@@ -21,6 +21,7 @@ public:
     void lookAndFeelChanged() override;
 
 private:
+    Recipe read() const;
     void store();
     void load(const Recipe& recipe);
     void show_models(const SessionView& view);
@@ -35,6 +36,7 @@ private:
     juce::ToggleButton seed_locked_{"Lock"}, loop_{"Loop"};
     juce::TextButton roll_{"Roll"}, adapters_{"Style packs ..."};
     juce::Label plan_;
+    Recipe loaded_;  // what the widgets were given, as they tell it back
     bool is_loading_ = false;
 };
 

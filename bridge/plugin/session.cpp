@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <thread>
 #include <utility>
 
@@ -11,8 +12,6 @@ namespace sa3::plugin {
 namespace {
 
 constexpr double kEqualLoudnessLufs = -18.0;
-constexpr std::int64_t kSearchedTakes = 500;
-constexpr const char* kNotMade = "It was not finished when the project was saved. Press Make again.";
 
 ClientOptions client_options() {
     ClientOptions options;
@@ -27,14 +26,6 @@ void place(TakeFacts& facts, double start_ppq, const std::vector<TempoPoint>& te
     facts.bpm = at_start.bpm;
     facts.numerator = at_start.numerator;
     facts.denominator = at_start.denominator;
-}
-
-void note_made(TakeFacts& facts, const std::string& take_id, const std::string& audio, const TakeMade& made) {
-    facts.take_id = take_id;
-    facts.audio = audio;
-    facts.loudness_lufs = made.loudness_lufs;
-    facts.rms_db = made.rms_db;
-    facts.peak_db = made.peak_db;
 }
 
 /// The tempo steps of a take over which the tempo changes; else none.
@@ -62,7 +53,7 @@ double reached_lufs(const TakeFacts& facts) {
 }  // namespace
 
 Session::Session(TransportLatch& latch, TempoTrail& trail, TakePlayer& player, CaptureBuffer& capture)
-    : latch_(latch), trail_(trail), player_(player), capture_(capture), client_(client_options()) {
+    : latch_(latch), trail_(trail), player_(player), capture_(capture), client_(client_options()), job_(client_, book_) {
     recipe_.seed = random_seed();
 }
 
@@ -71,7 +62,6 @@ void Session::service(bool match_loudness) {
     follow_transport();
     client_.drain([this](const Event& event) { handle(event); });
     follow_job();
-    seek_unfinished();
     capture_.service();
     take_capture();
     fetch_chosen();
@@ -99,123 +89,21 @@ void Session::handle(const Event& event) {
             message_ = entry->problem;
         }
     }
-    if (const auto* answered = std::get_if<Answered>(&event)) handle_answer(*answered);
-}
-
-void Session::handle_answer(const Answered& answered) {
-    const auto* refused = std::get_if<Rejected>(&answered.reply);
-    if (answered.request != seeking_ || seeking_ == 0) {
-        if (refused) message_ = refused->message;
-        return;
-    }
-    seeking_ = 0;
-    if (const auto* status = std::get_if<StatusReply>(&answered.reply)) {
-        const auto is_it = [this](const JobStatus& job) { return job.job_id == sought_job_id_; };
-        if (std::any_of(status->jobs.begin(), status->jobs.end(), is_it)) {
-            for (const auto& entry : book_.entries())
-                if (entry.is_sought && entry.facts.job.job_id == sought_job_id_) {
-                    // Submitted again with the same content, a job sends all it has made.
-                    attach(client_.submit(entry.facts.job));
-                    return;
-                }
-        } else {
-            ListTakes list;
-            list.limit = kSearchedTakes;
-            seeking_ = client_.ask(list);
-        }
-    } else if (const auto* listed = std::get_if<ListTakesReply>(&answered.reply)) {
-        settle_sought(listed->takes);
-    } else if (refused && refused->code != "daemon_unreachable") {
-        settle_sought({});
-    }
-}
-
-/// Ask the daemon about takes that were being made when the state was saved: first whether their job still lives (it is
-/// followed then), else whether they are stored. One job after the other.
-void Session::seek_unfinished() {
-    if (seeking_ != 0 || job_ || !client_.status().is_connected()) return;
-    for (const auto& entry : book_.entries())
-        if (entry.is_sought) {
-            sought_job_id_ = entry.facts.job.job_id;
-            seeking_ = client_.ask(Status{});
-            return;
-        }
-}
-
-/// Follow a running job with the takes that are sought from it.
-void Session::attach(RunningJobPtr job) {
-    job_ = std::move(job);
-    job_is_attached_ = true;
-    chosen_before_job_ = 0;
-    job_keys_.assign(job_->num_variations(), 0);
-    for (auto& entry : book_.entries()) {
-        const auto variation = static_cast<std::size_t>(entry.facts.variation);
-        if (!entry.is_sought || entry.facts.job.job_id != job_->id() || variation >= job_keys_.size()) continue;
-        job_keys_[variation] = entry.key;
-        job_label_ = entry.facts.label;
-        entry.audio = job_->variation(variation).audio;
-        entry.is_live = true;
-        entry.is_sought = false;
-    }
-}
-
-void Session::settle_sought(const std::vector<TakeInfo>& stored) {
-    for (auto& entry : book_.entries()) {
-        if (!entry.is_sought || entry.facts.job.job_id != sought_job_id_) continue;
-        entry.is_sought = false;
-        entry.problem = kNotMade;
-        for (const auto& take : stored)
-            if (take.job_id == sought_job_id_ && take.made.variation == entry.facts.variation && !take.interrupted) {
-                note_made(entry.facts, take.take_id, take.audio, take.made);
-                entry.problem.clear();
-            }
-    }
+    const auto* answered = std::get_if<Answered>(&event);
+    if (!answered || job_.handle(*answered)) return;
+    if (const auto* refused = std::get_if<Rejected>(&answered->reply)) message_ = refused->message;
 }
 
 void Session::follow_job() {
-    if (!job_) return;
-    for (std::size_t i = 0; i < job_keys_.size(); ++i) {
-        auto* entry = book_.find(job_keys_[i]);
-        if (!entry) continue;
-        const auto variation = job_->variation(i);
-        entry->draft = variation.draft;
-        entry->facts.job = job_->job();  // its source's address is known by now
-        if (variation.take) {
-            note_made(entry->facts, variation.take->take_id, variation.take->audio, variation.take->made);
-            entry->problem = variation.take->problem;
-            entry->is_live = false;
-        }
-    }
-    if (!job_->ended()) return;
-    if (const auto error = job_->error()) message_ = error->message;
-    if (job_->state() == JobState::kFinished) message_.clear();
-    drop_unmade(job_->state() == JobState::kFailed);
-    job_ = nullptr;
-    job_keys_.clear();
-}
-
-/// Of a job that has ended: let go of what it did not make, but keep the beginnings of one that failed.
-void Session::drop_unmade(bool has_failed) {
-    for (const auto key : job_keys_) {
-        auto* entry = book_.find(key);
-        if (!entry || !entry->is_live) continue;
-        entry->is_live = false;
-        if (has_failed && entry->audio->num_available() > 0) {
-            entry->problem = "Interrupted: only the beginning is here. Press Make again.";
-        } else if (has_failed && job_is_attached_) {
-            entry->audio = nullptr;
-            entry->problem = kNotMade;
-        } else {
-            if (book_.chosen_key() == key) book_.choose(chosen_before_job_);
-            book_.remove(key);
-        }
-    }
+    if (auto told = job_.follow()) message_ = std::move(*told);
+    job_.seek();
 }
 
 void Session::take_capture() {
     if (has_taken_capture_ || capture_.state() != CaptureState::kComplete) return;
     has_taken_capture_ = true;
     const auto recorded = capture_.snapshot();
+    capture_.release();
     if (recorded.num_samples == 0) {
         message_ = "Nothing came in while capturing.";
         return;
@@ -223,7 +111,7 @@ void Session::take_capture() {
     if (recorded.num_lost_samples > 0) message_ = "The capture has gaps: the computer was too busy.";
     TakeEntry entry;
     entry.is_capture = true;
-    entry.audio = TakeAudio::from_planar(recorded.planar.data(), recorded.num_samples, recorded.sample_rate);
+    entry.audio = recorded.audio;
     entry.facts.label = "captured";
     entry.facts.start_ppq = recorded.has_position ? recorded.start_ppq : 0.0;
     entry.facts.bpm = recorded.bpm;
@@ -295,7 +183,22 @@ Plan Session::plan() {
     const auto hello = client_.status().hello;
     const auto rate = job_rate(host_rate_, hello ? hello->limits.sample_rates
                                                  : std::vector<std::int64_t>{44100, 48000, 88200, 96000, 176400, 192000});
-    return make_plan(recipe_, transport_, tempo_memory_, anchor_ppq_, rate, place);
+    auto plan = make_plan(recipe_, transport_, tempo_memory_, anchor_ppq_, rate, place);
+    if (plan.problem.empty()) plan.problem = length_problem(plan.selection.num_samples, plan.sample_rate);
+    return plan;
+}
+
+/// Why so much cannot be made, in one sentence, before anything is sent; empty when it can.
+std::string Session::length_problem(std::int64_t num_samples, std::int64_t sample_rate) const {
+    const auto hello = client_.status().hello;
+    auto most = TakeAudio::kMaxSamples;
+    if (hello && hello->limits.max_clip_seconds > 0) most = std::min(most, hello->limits.max_clip_seconds * sample_rate);
+    if (num_samples <= most) return {};
+    char words[160];
+    std::snprintf(words, sizeof words, "This would be %lld s long; at %lld Hz at most %lld s can be made at once.",
+                  static_cast<long long>(num_samples / sample_rate), static_cast<long long>(sample_rate),
+                  static_cast<long long>(most / sample_rate));
+    return words;
 }
 
 SessionView Session::view() {
@@ -310,11 +213,10 @@ SessionView Session::view() {
     if (const auto* entry = book_.chosen()) view.shown = *entry;
     view.can_undo = book_.can_undo();
     view.can_redo = book_.can_redo();
-    view.is_running = job_ != nullptr;
-    if (job_) {
-        view.running_label = job_label_;
-        view.progress = job_->progress();
-        view.eta_seconds = job_->eta_seconds();
+    if (const auto* running = job_.running()) {
+        view.is_running = true;
+        view.progress = running->progress();
+        view.eta_seconds = running->eta_seconds();
     }
     view.message = message_.empty() ? describe_problems(transport_.problems) : message_;
     view.capture = capture_.state();
@@ -366,7 +268,7 @@ Job Session::job_from_recipe() {
 
 /// The chosen take where an edit may start from it; else null, and the message says so.
 const TakeEntry* Session::whole_source(const char* verb) {
-    if (job_) return nullptr;
+    if (job_.running()) return nullptr;
     const auto* chosen = book_.chosen();
     if (chosen && chosen->audio && chosen->audio->is_complete()) return chosen;
     message_ = std::string("There is no whole take to ") + verb + " yet.";
@@ -374,32 +276,17 @@ const TakeEntry* Session::whole_source(const char* verb) {
 }
 
 void Session::submit(Job job, TakeFacts facts, std::shared_ptr<const TakeAudio> source) {
-    message_.clear();
+    message_ = length_problem(job.num_samples, job.sample_rate);
+    if (!message_.empty()) return;
     const auto daemon = client_.status();
     if (daemon.state == DaemonState::kNoDaemon || daemon.state == DaemonState::kFailed) client_.start_daemon();
-    job_label_ = facts.label;
-    facts.num_samples = job.num_samples;
-    facts.sample_rate = job.sample_rate;
-    job_ = client_.submit(std::move(job), std::move(source));
-    facts.job = job_->job();
-    job_keys_.clear();
-    job_is_attached_ = false;
-    chosen_before_job_ = book_.chosen_key();
-    for (std::size_t i = 0; i < job_->num_variations(); ++i) {
-        TakeEntry entry;
-        entry.facts = facts;
-        entry.facts.variation = static_cast<std::int64_t>(i);
-        entry.audio = job_->variation(i).audio;
-        entry.is_live = true;
-        job_keys_.push_back(book_.add(std::move(entry)));
-    }
-    if (!job_keys_.empty()) book_.choose(job_keys_.front());
+    job_.begin(std::move(job), std::move(facts), std::move(source));
 }
 
 void Session::generate() {
     const Lock lock(mutex_);
     follow_transport();
-    if (job_) return;
+    if (job_.running()) return;
     const auto wanted = plan();
     if (!wanted.problem.empty()) {
         message_ = wanted.problem;
@@ -466,7 +353,7 @@ void Session::restyle() {
 void Session::make_again() {
     const Lock lock(mutex_);
     const auto* entry = book_.chosen();
-    if (job_ || !entry || entry->facts.job.num_samples == 0) return;
+    if (job_.running() || !entry || entry->facts.job.num_samples == 0) return;
     auto facts = entry->facts;
     auto job = facts.job;
     job.job_id.clear();
@@ -478,7 +365,7 @@ void Session::make_again() {
 
 void Session::cancel() {
     const Lock lock(mutex_);
-    if (job_) client_.cancel(job_);
+    job_.cancel();
 }
 
 void Session::choose(std::int64_t key) {
@@ -553,6 +440,7 @@ SavedSession Session::save() {
         if (entry.key == book_.chosen_key()) saved.chosen = static_cast<std::int64_t>(saved.takes.size());
         saved.takes.push_back(entry.facts);
     }
+    job_.note_saved();
     return saved;
 }
 
@@ -560,10 +448,7 @@ void Session::restore(const SavedSession& saved) {
     const Lock lock(mutex_);
     recipe_ = cleaned(saved.recipe);
     ++recipe_version_;
-    const auto running = std::exchange(job_, nullptr);
-    job_keys_.clear();
     fetch_ = 0;
-    seeking_ = 0;
     const auto* recorded = book_.capture();  // no state holds it: it stays
     const auto capture = recorded ? std::optional<TakeEntry>(*recorded) : std::nullopt;
     book_ = TakeBook();
@@ -577,14 +462,7 @@ void Session::restore(const SavedSession& saved) {
         if (static_cast<std::int64_t>(i) == saved.chosen) chosen = key;
     }
     if (chosen != 0) book_.choose(chosen);
-    const auto goes_on = [&running](const TakeEntry& entry) {
-        return entry.is_sought && running && entry.facts.job.job_id == running->id();
-    };
-    const auto& entries = book_.entries();
-    if (std::any_of(entries.begin(), entries.end(), goes_on))
-        attach(running);
-    else if (running)
-        client_.cancel(running);
+    job_.adopt_book();
     transport_ = latch_.read();
     if (!transport_.has_block) {
         latch_.restore(saved.transport);
@@ -601,7 +479,7 @@ void Session::set_message(std::string message) {
 
 bool Session::is_awaiting() const {
     const auto* chosen = book_.chosen();
-    if (job_) return job_->state() == JobState::kWaiting;
+    if (const auto* running = job_.running()) return running->state() == JobState::kWaiting;
     return chosen && !chosen->audio && chosen->problem.empty();
 }
 

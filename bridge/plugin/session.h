@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "job_follower.h"
 #include "plan.h"
 #include "recipe.h"
 #include "sa3/capture_buffer.h"
@@ -34,7 +35,6 @@ struct SessionView {
     bool can_undo = false;
     bool can_redo = false;
     bool is_running = false;
-    std::string running_label;
     Progress progress;
     std::optional<double> eta_seconds;
     std::string message;  // the last thing that went wrong, in one sentence
@@ -98,17 +98,13 @@ private:
 
     void follow_transport();
     void handle(const Event& event);
-    void handle_answer(const Answered& answered);
     void follow_job();
-    void drop_unmade(bool has_failed);
-    void seek_unfinished();
-    void attach(RunningJobPtr job);
-    void settle_sought(const std::vector<TakeInfo>& stored);
     void take_capture();
     void fetch_chosen();
     void publish(bool match_loudness);
     bool is_awaiting() const;
     Plan plan();
+    std::string length_problem(std::int64_t num_samples, std::int64_t sample_rate) const;
     Job job_from_recipe();
     double common_loudness() const;
     const TakeEntry* whole_source(const char* verb);
@@ -131,19 +127,11 @@ private:
     double host_rate_ = 0.0;  // 0: the host has not told it yet
     std::string message_;
 
-    RunningJobPtr job_;
-    std::string job_label_;
-    std::vector<std::int64_t> job_keys_;
-    std::int64_t chosen_before_job_ = 0;
-    bool job_is_attached_ = false;  // it was begun before the state was saved
-
     RequestId fetch_ = 0;
     std::int64_t fetch_key_ = 0;
 
-    std::string sought_job_id_;  // of takes that were in the making when the state was saved
-    RequestId seeking_ = 0;
-
-    DaemonClient client_;  // last: its worker ends first
+    DaemonClient client_;
+    JobFollower job_;
 };
 
 }  // namespace sa3::plugin

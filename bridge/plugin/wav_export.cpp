@@ -35,8 +35,7 @@ public:
             audio_.read(1, start, count, right);
             return;
         }
-        for (int i = 0; i < count; ++i)
-            table_.read(audio_, static_cast<double>(start + i) * step_, audio_.num_available(), 0, left + i, right + i);
+        table_.read(audio_, {0.0, step_, start, count}, 0, left, right);
     }
 
 private:

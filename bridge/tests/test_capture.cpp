@@ -1,6 +1,9 @@
 // Recording by transport and on demand. Knows no host API.
 #include <doctest/doctest.h>
 
+#include <vector>
+
+#include "calm_guard.h"
 #include "sa3/capture_buffer.h"
 
 namespace {
@@ -47,9 +50,10 @@ TEST_CASE("by transport: from play to stop, to the sample, with its place") {
     CHECK(captured.num_samples == 64 + 1 + 8192 + 333);
     CHECK(captured.start_ppq == 16.0);
     CHECK(captured.num_lost_samples == 0);
-    CHECK(captured.planar[0] == 65.0f);
-    CHECK(captured.planar[static_cast<std::size_t>(captured.num_samples)] == -65.0f);
-    CHECK(captured.planar.back() == -static_cast<float>(64 + captured.num_samples));
+    const auto last = captured.num_samples - 1;
+    CHECK(captured.audio->sample(0, 0, last + 1) == 65.0f);
+    CHECK(captured.audio->sample(1, 0, last + 1) == -65.0f);
+    CHECK(captured.audio->sample(1, last, last + 1) == -static_cast<float>(64 + captured.num_samples));
 }
 
 TEST_CASE("by transport: ends where the cycle wraps, inside a block or between two") {
@@ -102,4 +106,38 @@ TEST_CASE("a recording is at most 380 s long") {
     }
     CHECK(host.capture.num_recorded() == 380000);
     CHECK(host.capture.state() == sa3::CaptureState::kComplete);
+}
+
+TEST_CASE("380 s at 44.1 kHz: every sample, without an allocation on the audio thread, and its memory given back") {
+    constexpr int kBlock = 8192;
+    constexpr std::int64_t kWhole = std::int64_t{380} * 44100;
+    sa3::CaptureBuffer capture;
+    capture.prepare(44100.0);
+    capture.start(false);
+    std::vector<float> samples(kBlock);
+    const float* channels[] = {samples.data(), samples.data()};
+    std::int64_t num_violations = 0, done = 0;
+    while (capture.state() != sa3::CaptureState::kComplete) {
+        capture.service();
+        samples.front() = static_cast<float>(done);  // exact below 2^24
+        const CalmGuard guard;
+        capture.process({}, channels, 2, kBlock);
+        num_violations += guard.num_violations();
+        done += kBlock;
+    }
+    CHECK(num_violations == 0);
+    const auto captured = capture.snapshot();
+    CHECK(captured.num_samples == kWhole);
+    CHECK(captured.num_lost_samples == 0);
+    bool is_right = true;
+    for (std::int64_t at = 0; at < kWhole; at += kBlock)
+        is_right = is_right && captured.audio->sample(1, at, kWhole) == static_cast<float>(at);
+    CHECK(is_right);
+    capture.release();
+    CHECK(capture.state() == sa3::CaptureState::kIdle);
+    CHECK(capture.num_recorded() == 0);
+    capture.process({}, channels, 2, kBlock);  // lets go of the old one
+    capture.start(false);
+    capture.process({}, channels, 2, kBlock);
+    CHECK(capture.num_recorded() == kBlock);
 }

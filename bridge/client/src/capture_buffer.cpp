@@ -5,13 +5,14 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "motion.h"
 
 namespace sa3 {
 namespace {
 
-constexpr int kNumChannels = 2;
 constexpr double kSecondsAhead = 4.0;
 
 }  // namespace
@@ -24,7 +25,7 @@ struct CaptureBuffer::Recording {
     Recording(double host_rate, bool follows_transport)
         : rate(host_rate),
           with_transport(follows_transport),
-          max_samples(static_cast<std::int64_t>(kMaxSeconds * host_rate)),
+          max_samples(std::min(static_cast<std::int64_t>(kMaxSeconds * host_rate), TakeAudio::kMaxSamples)),
           blocks(static_cast<std::size_t>(max_samples / kBlockSamples + 1)),
           state(follows_transport ? CaptureState::kWaiting : CaptureState::kRecording) {}
 
@@ -147,16 +148,27 @@ Captured CaptureBuffer::snapshot() const {
     captured.bpm = newest_->place.bpm.value_or(kFallbackBpm);
     captured.numerator = newest_->place.numerator.value_or(4);
     captured.denominator = newest_->place.denominator.value_or(4);
-    captured.planar.resize(static_cast<std::size_t>(kNumChannels * captured.num_samples));
+    auto audio = std::make_shared<TakeAudio>(captured.num_samples, host_rate_);
+    std::vector<float> planar;
     for (std::int64_t at = 0; at < captured.num_samples; at += kBlockSamples) {
         const auto& block = newest_->blocks[static_cast<std::size_t>(at / kBlockSamples)];
         const auto num_here = std::min(kBlockSamples, captured.num_samples - at);
-        if (!block) continue;
-        for (std::int64_t channel = 0; channel < kNumChannels; ++channel)
+        planar.assign(static_cast<std::size_t>(kNumChannels * num_here), 0.0f);
+        for (std::int64_t channel = 0; block && channel < kNumChannels; ++channel)
             std::copy_n(block->samples[static_cast<std::size_t>(channel)].data(), num_here,
-                        captured.planar.data() + channel * captured.num_samples + at);
+                        planar.data() + channel * num_here);
+        audio->append(planar.data(), kNumChannels, num_here);
     }
+    audio->end();
+    captured.audio = std::move(audio);
     return captured;
+}
+
+void CaptureBuffer::release() {
+    auto nothing = std::make_unique<Recording>(host_rate_, false);
+    nothing->state.store(CaptureState::kComplete);
+    handover_->give(std::move(nothing));
+    newest_ = nullptr;
 }
 
 void CaptureBuffer::process(const HostPosition& position, const float* const* channels, int num_channels,

@@ -53,6 +53,8 @@ private:
     struct Download;
 
     void run();
+    void part();
+    bool is_quitting() const;
     void run_commands();
     void find_daemon(zmq::context_t& context);
     void greet(zmq::context_t& context, const Connection& connection);

@@ -1,6 +1,7 @@
 // One connected socket to one daemon, with its monitor. Knows no job and no state of the client.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,6 +53,11 @@ public:
             if (!socket_.send(zmq::buffer(frames[i]), flags)) return false;
         }
         return !buffer || socket_.send(zmq::const_buffer(buffer, num_bytes), zmq::send_flags::dontwait).has_value();
+    }
+
+    /// Let what was sent leave after the end too, for at most `timeout`.
+    void send_what_waits(std::chrono::milliseconds timeout) {
+        socket_.set(zmq::sockopt::linger, static_cast<int>(timeout.count()));
     }
 
     /// Wait for a message or a sign of the connection's end, at most `timeout`.

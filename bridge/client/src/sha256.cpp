@@ -17,6 +17,8 @@ constexpr std::array<std::uint32_t, 64> kRound = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
+constexpr std::uint64_t kBlocksBetweenLooks = 1 << 16;  // some milliseconds
+
 using State = std::array<std::uint32_t, 8>;
 
 std::uint32_t rotate_right(std::uint32_t value, int num_bits) { return value >> num_bits | value << (32 - num_bits); }
@@ -45,13 +47,16 @@ void add_block(State& state, const unsigned char* block) {
 
 }  // namespace
 
-std::string content_address(const float* planar, std::size_t num_floats) {
+std::string content_address(const float* planar, std::size_t num_floats, const std::function<bool()>& shall_stop) {
     static_assert(sizeof(float) == 4);
     State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     const auto* bytes = reinterpret_cast<const unsigned char*>(planar);
     const std::uint64_t num_bytes = std::uint64_t{num_floats} * 4;
     const auto num_whole = num_bytes / 64;
-    for (std::uint64_t block = 0; block < num_whole; ++block) add_block(state, bytes + 64 * block);
+    for (std::uint64_t block = 0; block < num_whole; ++block) {
+        if (block % kBlocksBetweenLooks == 0 && shall_stop && shall_stop()) return {};
+        add_block(state, bytes + 64 * block);
+    }
     std::array<unsigned char, 128> last{};
     const auto num_left = static_cast<std::size_t>(num_bytes % 64);
     if (num_left) std::memcpy(last.data(), bytes + 64 * num_whole, num_left);

@@ -51,12 +51,7 @@ struct Voice {
             std::fill_n(left, num_samples, 0.0f);
             std::fill_n(right, num_samples, 0.0f);
         } else if (loaded->table) {
-            const auto available = audio->num_available();
-            const auto loop = loop_samples();
-            for (int i = 0; i < num_samples; ++i) {
-                const double at = origin + static_cast<double>(num_played + i) * loaded->step;
-                loaded->table->read(*audio, at, available, at < 0 ? 0 : loop, left + i, right + i);
-            }
+            loaded->table->read(*audio, {origin, loaded->step, num_played, num_samples}, loop_samples(), left, right);
         } else {
             read_exactly(left, right, num_samples);
         }

@@ -52,7 +52,8 @@ void DaemonWorker::upload(std::shared_ptr<const TakeAudio> audio, OnStored on_st
     auto upload = std::make_shared<Upload>();
     upload->planar = audio->planar();
     upload->num_samples = audio->num_samples();
-    upload->audio = content_address(upload->planar.data(), upload->planar.size());
+    upload->audio = content_address(upload->planar.data(), upload->planar.size(), [this] { return is_quitting(); });
+    if (upload->audio.empty()) return;
     upload->on_stored = std::move(on_stored);
     request(HasAudio{upload->audio}, [this, upload](const Message& reply, const auto&) {
         const auto* has = std::get_if<HasAudioReply>(&reply);
@@ -137,7 +138,9 @@ void DaemonWorker::take_piece(const std::shared_ptr<Download>& download, const M
         return;
     }
     const auto planar = download->audio->planar();
-    const bool is_right = content_address(planar.data(), planar.size()) == download->address;
+    const auto found = content_address(planar.data(), planar.size(), [this] { return is_quitting(); });
+    if (found.empty()) return;
+    const bool is_right = found == download->address;
     emit(AudioFetched{download->request, download->audio, is_right,
                       is_right ? "" : "The stored audio is not what its address says."});
 }

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "sa3/handover.h"
 #include "sa3/nonblocking.h"
+#include "sa3/take_audio.h"
 #include "sa3/transport.h"
 
 namespace sa3 {
@@ -23,7 +23,7 @@ enum class CaptureState : int {
 
 /// Recorded audio with the place it was recorded at.
 struct Captured {
-    std::vector<float> planar;  // stereo: all of the left channel, then all of the right
+    std::shared_ptr<const TakeAudio> audio;  // null when there is none
     std::int64_t num_samples = 0;
     double sample_rate = 0.0;
     bool has_position = false;
@@ -59,6 +59,8 @@ public:
     std::int64_t num_recorded() const;
     /// Copy what has been recorded so far; also works while recording goes on. [message-thread]
     Captured snapshot() const;
+    /// Give back the memory of a recording that is complete, once the audio thread has let go of it. [message-thread]
+    void release();
 
     /// Record a block of input. `position` comes cleaned from TransportLatch::update. [audio-thread]
     void process(const HostPosition& position, const float* const* channels, int num_channels,

@@ -77,6 +77,9 @@ public:
     std::optional<double> eta_seconds() const;  // expected time until the end, counted down from the last report
     std::optional<Failed> error() const;
     std::optional<Finished> finished() const;
+    /// Let a durable job go on when its client ends; else it is cancelled then.
+    void keep() { is_kept_.store(true, std::memory_order_release); }
+    bool is_kept() const { return is_kept_.load(std::memory_order_acquire); }
 
 private:
     friend class DaemonWorker;
@@ -87,6 +90,7 @@ private:
     std::size_t num_variations_;
     std::shared_ptr<const TakeAudio> source_;
     std::atomic<JobState> state_{JobState::kWaiting};
+    std::atomic<bool> is_kept_{false};
     std::vector<Variation> variations_;
     std::optional<Accepted> accepted_;
     Progress progress_;
@@ -142,8 +146,8 @@ class DaemonClient {
 public:
     /// Starts the worker, which connects by itself now and whenever a daemon appears. [main-thread]
     explicit DaemonClient(ClientOptions options = {});
-    /// Ends the worker: at most a few tens of milliseconds, whatever the daemon does. Live jobs that are not durable
-    /// are cancelled by the daemon; here they end as kCancelled. [main-thread]
+    /// Ends the worker: at most a few tens of milliseconds, whatever the daemon does. Live jobs end as kCancelled here;
+    /// at the daemon those go on that are durable and were kept. [main-thread]
     ~DaemonClient();
     DaemonClient(const DaemonClient&) = delete;
     DaemonClient& operator=(const DaemonClient&) = delete;

@@ -15,15 +15,26 @@ public:
     /// For reading audio of `source_rate` at `target_rate`. [not audio-thread]
     SincTable(double source_rate, double target_rate);
 
-    /// The stereo value at `position` (samples at the source's rate; zero outside what is available). With
-    /// `loop_samples` above 0 positions wrap around that length. [thread-safe, audio-thread]
-    void read(const TakeAudio& audio, double position, std::int64_t num_available, std::int64_t loop_samples,
-              float* left, float* right) const SA3_NONBLOCKING;
+    /// Where to read: at `origin + n * step` samples of the source for every n of [first, first + num_samples).
+    struct Places {
+        double origin;
+        double step;
+        std::int64_t first;
+        int num_samples;
+    };
+    /// The stereo values there, zero outside what is available. With `loop_samples` above 0, places from 0 on wrap around
+    /// that length. [thread-safe, audio-thread]
+    void read(const TakeAudio& audio, const Places& places, std::int64_t loop_samples, float* left,
+              float* right) const SA3_NONBLOCKING;
 
     int num_taps() const SA3_NONBLOCKING { return num_taps_; }
 
 private:
     static constexpr int kNumPhases = 512;
+
+    void convolve(const float* left, const float* right, double phase, float* left_out,
+                  float* right_out) const SA3_NONBLOCKING;
+
     int num_taps_;
     std::vector<float> taps_;  // [kNumPhases + 1][num_taps_]
 };

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -80,7 +81,8 @@ private:
     std::atomic<bool> has_ended_{false};
 };
 
-/// Return the content address of audio: the SHA-256, in hex, of its planar little-endian float32 bytes.
-std::string content_address(const float* planar, std::size_t num_floats);
+/// Return the content address of audio: the SHA-256, in hex, of its planar little-endian float32 bytes. It is asked now
+/// and then whether to stop: empty then.
+std::string content_address(const float* planar, std::size_t num_floats, const std::function<bool()>& shall_stop = {});
 
 }  // namespace sa3
