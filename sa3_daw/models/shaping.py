@@ -23,7 +23,8 @@ REACH_PATCHES = 2
 def shape(carrier_BCS: Tensor, log_gains_BQL: Tensor, patch_samples: int) -> Tensor:
     """[B, C, L*P] and [B, C*P, L] -> [B, C, L*P]; gain channel c * P + band. Gains of 0 return the carrier."""
     hop, channels = patch_samples, carrier_BCS.shape[1]
-    log_gains = log_gains_BQL.float().clamp(LEAST_LOG_GAIN, MOST_LOG_GAIN).unflatten(1, (channels, hop))
+    log_gains = log_gains_BQL.float().clamp(LEAST_LOG_GAIN, MOST_LOG_GAIN)
+    log_gains = log_gains.reshape(-1, channels, hop, log_gains.shape[-1])
     gains = F.pad(log_gains.exp(), (1, 1, 0, 1), mode="replicate").transpose(2, 3)
     window = torch.sin(math.pi / (2 * hop) * (torch.arange(2 * hop, device=carrier_BCS.device) + 0.5))
     beside = hop + hop // 2
