@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,11 +110,12 @@ def test_exactly_one_length_is_wanted(session: Session) -> None:
 
 @pytest.mark.parametrize("length", [math.nan, math.inf, -math.inf, -1.0])
 def test_a_length_that_is_none_is_named(session: Session, clip: Clip, length: float) -> None:
-    for make in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: session.generate("x", bars=length),
         lambda: session.generate("x", seconds=length),
         lambda: session.continue_before(clip, bars=length),
         lambda: session.continue_after(clip, seconds=length),
-    ):
+    )
+    for make in calls:
         with pytest.raises(InvalidField, match="allowed:"):
             make()
