@@ -82,7 +82,7 @@ RecipePanel::RecipePanel(Session& session) : session_(session) {
         addAndMakeVisible(slider);
     };
     add_slider(num_bars_, "Bars", 1, 64, 0.25);
-    add_slider(seconds_, "Seconds", 0.5, 190, 0.1);
+    add_slider(seconds_, "Seconds", 0.5, 380, 0.1);
     add_slider(steps_, "Steps", 0, 50, 1);
     steps_.textFromValueFunction = [](double value) { return value < 0.5 ? juce::String("auto") : juce::String(juce::roundToInt(value)); };
     add_slider(num_variations_, "Variations", 1, 8, 1);

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILURE)
+        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return complain(sentence, BAD_INPUT if isinstance(error, FileNotFoundError) else FAILURE)
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
 
