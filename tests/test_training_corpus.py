@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from sa3_daw.job import TempoPoint
 from sa3_daw.music.timeline import TempoMap
 from sa3_training.corpus.captions import WORDS, caption, named_parts
 from sa3_training.corpus.score import CHORDS, DRUMS, PARTS, ROOTS, SCALE, STYLES, Score, compose
-from sa3_training.corpus.sounds import SOUND_FONT_VARIABLE, sound_font
+from sa3_training.corpus.sounds import SOUND_FONT_VARIABLE, Renderer, sound_font
 
 SEEDS = range(300)
 A_MINOR = {9, 11, 0, 2, 4, 5, 7}
@@ -112,3 +115,42 @@ def test_a_missing_sound_font_names_the_package(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(SOUND_FONT_VARIABLE, "/nowhere/font.sf3")
     with pytest.raises(FileNotFoundError, match="fluidr3mono-gm-soundfont"):
         sound_font()
+
+
+class Ringing:
+    """A synthesiser whose notes are one constant; turned off, it still fades for 10 ms, as TinySoundFont does."""
+
+    def __init__(self, samplerate: int) -> None:
+        self.fade_samples = samplerate // 100
+        self.num_notes = self.left = 0
+
+    def sfload(self, path: str) -> int:
+        return 0
+
+    def program_select(self, *_: object) -> None: ...
+    def control_change(self, *_: object) -> None: ...
+
+    def noteon(self, channel: int, pitch: int, velocity: int) -> None:
+        self.num_notes += 1
+
+    def noteoff(self, channel: int, pitch: int) -> None: ...
+
+    def sounds_off(self, channel: int) -> None:
+        self.left = self.fade_samples if self.num_notes else self.left
+        self.num_notes = 0
+
+    def generate(self, num_samples: int) -> bytes:
+        audio = np.full((num_samples, 2), float(self.num_notes), np.float32)
+        audio[: self.left] += 1
+        self.left = max(0, self.left - num_samples)
+        return audio.tobytes()
+
+
+def test_a_clip_does_not_begin_with_the_end_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tinysoundfont", SimpleNamespace(Synth=Ringing))
+    first, second = (compose(seed, 2.0) for seed in (0, 2))
+    renderer = Renderer(Path("font.sf3"))
+    renderer.render(first, 2.0)
+    alone = Renderer(Path("font.sf3")).render(second, 2.0)
+    assert np.abs(alone).max() > 0.1
+    np.testing.assert_array_equal(renderer.render(second, 2.0), alone)

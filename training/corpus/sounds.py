@@ -24,6 +24,8 @@ PAN = {"hats": 80, "keys": 50, "lead": 72}
 DRUM_CHANNEL = 9
 CLIP_RMS = 0.12
 PEAK = 0.98
+FADE_SAMPLES = SAMPLE_RATE // 50
+"""Longer than the synthesiser fades what still sounds when all sounds are turned off (10 ms)."""
 
 
 def sound_font() -> Path:
@@ -66,7 +68,7 @@ class Renderer:
     def render(self, score: Score, seconds: float) -> NDArray[np.float32]:
         """Return audio [2, seconds * SAMPLE_RATE]; note starts are exact to the sample.
 
-        Levels: every clip has the same RMS unless that would pass the peak limit.
+        Levels: every clip has the same RMS unless that would pass the peak limit. Nothing rendered before is heard.
         """
         total = round(seconds * SAMPLE_RATE)
         events = self._events(score, total)
@@ -90,6 +92,7 @@ class Renderer:
     def _reset(self, score: Score) -> None:
         for channel in range(16):
             self._synth.sounds_off(channel)
+        self._synth.generate(FADE_SAMPLES)
         self._synth.program_select(DRUM_CHANNEL, self._font, 128, score.kit, True)
         for channel, (part, program) in enumerate(PROGRAMS.items()):
             self._synth.program_select(channel, self._font, 0, program)
