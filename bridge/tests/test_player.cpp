@@ -211,6 +211,22 @@ TEST_CASE("a tempo change while playing breaks nothing off") {
     CHECK(largest_step(host.out) < 0.03f);  // the sine itself moves by 0.0144 a sample
 }
 
+TEST_CASE("a place too far away to be counted in samples is silence, whether the host tells it or a state") {
+    for (const double take_rate : {48000.0, 96000.0})
+        for (const double start_ppq : {0.0, 1e300, -1e300}) {
+            CAPTURE(take_rate);
+            CAPTURE(start_ppq);
+            Host host;
+            host.bpm = 1.0;
+            host.time = (std::int64_t{1} << 40) * 60 * 48000;  // the farthest that passes for a position
+            auto take = take_of(counting(1000), take_rate, start_ppq);
+            take->loop = true;
+            host.player.set_take(take);
+            host.run(4096, 512);
+            CHECK(largest_step(host.out) == 0.0f);
+        }
+}
+
 TEST_CASE("varispeed and jittering hosts are followed without clicks") {
     Host host;
     host.player.set_take(take_of(sine(480000, 220.0, 48000)));

@@ -22,6 +22,7 @@ constexpr double kGainSeconds = 0.01;
 constexpr double kRestartSeconds = 0.1;  // a stream that fell behind must be so far ahead before it sounds again
 constexpr float kMaxMatchDb = 18.0f;
 constexpr double kCeilingDb = -0.1;
+constexpr double kFarthest = 1125899906842624.0;  // 2^50 samples: neighbours are still told apart there
 
 /// A take as the audio thread needs it: with the table for its rate, null where the rates are equal.
 struct Loaded {
@@ -210,6 +211,11 @@ struct TakePlayer::Voices {
     void aim(double place, bool runs_on, int num_samples) SA3_NONBLOCKING {
         const bool same_take = active.loaded == current && active.audio;
         const double position = runs_on && same_take ? active.position() : place;
+        if (!(std::abs(position) < kFarthest)) {
+            starved = false;
+            aim_at_silence();
+            return;
+        }
         const auto* audio = audio_for(position, num_samples);
         starved = !audio;
         const bool has_passed =

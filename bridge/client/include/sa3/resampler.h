@@ -15,7 +15,8 @@ public:
     /// For reading audio of `source_rate` at `target_rate`. [not audio-thread]
     SincTable(double source_rate, double target_rate);
 
-    /// Where to read: at `origin + n * step` samples of the source for every n of [first, first + num_samples).
+    /// Where to read: at `origin + n * step` samples of the source for every n of [first, first + num_samples). All lie
+    /// within 2^50 samples of the source's start.
     struct Places {
         double origin;
         double step;
