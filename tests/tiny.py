@@ -29,6 +29,16 @@ SAME_FORMS: dict[str, SameSpec] = {
     ),
     "nano": SameSpec(8, 2, 12, stage(depth=0, lapped=True), stage(depth=0, lapped=True)),
     "nano-with-transformer": SameSpec(8, 2, 12, stage(depth=0, lapped=True), stage(lapped=True)),
+    "nano-with-short-chunks": SameSpec(
+        8, 2, 12,
+        stage(depth=0, lapped=True, stride=2, chunk_patches=4),
+        stage(lapped=True, stride=2, chunk_patches=4),
+    ),
+    "nano-with-windows": SameSpec(
+        8, 2, 12,
+        stage(depth=0, lapped=True, stride=1, chunk_patches=0),
+        stage(depth=1, lapped=True, stride=1, chunk_patches=0, window_frames=(1, 0)),
+    ),
 }  # fmt: skip
 
 

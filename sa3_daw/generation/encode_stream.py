@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sa3_daw.models.same import Same
+from sa3_daw.models.shaping import REACH_PATCHES
 from sa3_daw.models.specs import SameStageSpec
 
 CHUNK_FRAMES = 128
@@ -23,16 +24,20 @@ CHUNK_FRAMES = 128
 def context_frames(stage: SameStageSpec, frame_alignment: int) -> tuple[int, int]:
     """Return how many frames left and right of an aligned chunk one side of an autoencoder depends on.
 
-    Sliding windows reach ``window`` frames per layer. Chunked attention reaches one attention chunk to
-    each side through the midpoint shift; that one chunk also covers the mapping's one-patch leak and the
-    lapped path's neighbour frame, which exist without a shift as well.
+    Sliding windows reach ``window`` frames per layer, the midpoint shift half an attention chunk, which is then needed
+    whole. Beside that reach the mapping's kernel, the lapped path's neighbour frame, and shaping, which only a decoder
+    with both paths has.
     """
+
+    def reach(attended_patches: int) -> int:
+        beside = max(attended_patches + stage.mapping_kernel // 2, stage.stride if stage.lapped else 0)
+        return beside + (REACH_PATCHES if stage.lapped and stage.depth else 0)
+
     if not stage.chunk_patches:
-        left, right = stage.window_frames
-        spill = 1 if stage.mapping_kernel > 1 or stage.lapped else 0
-        return stage.depth * left + spill, stage.depth * right + spill
-    reaches_out = stage.midpoint_shift or stage.mapping_kernel > 1 or stage.lapped
-    frames = frame_alignment if reaches_out else 0
+        left, right = (-(-reach(stage.depth * frames * stage.stride) // stage.stride) for frames in stage.window_frames)
+        return left, right
+    shift = stage.chunk_patches // 2 if stage.midpoint_shift else 0
+    frames = -(-reach(shift) // (frame_alignment * stage.stride)) * frame_alignment
     return frames, frames
 
 
