@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sa3_daw.catalogue import EMBEDDED
-from sa3_daw.errors import InvalidField
+from sa3_daw.errors import BadOutput, InvalidField
 from sa3_daw.generation.model import load_model
 from sa3_training import candidates as candidates_module
 from sa3_training.candidates import Candidates, digest, replace_folder, score
@@ -102,8 +103,8 @@ def test_the_best_candidate_so_far_lies_ready_at_every_moment(tmp_path: Path, mo
         taught.append(Families((), torch.zeros(0), torch.zeros(0)))
         return taught[-1]
 
-    def add(name: str, folder: Path) -> float:
-        Candidates(tmp_path / "out", teach, num_seeds=6, num_processes=1).add(name, folder)
+    def add(name: str, folder: Path, num_seeds: int = 6) -> float:
+        Candidates(tmp_path / "out", teach, num_seeds, num_processes=1).add(name, folder)
         found: float = json.loads((tmp_path / "out" / "nano" / "model_config.json").read_text())
         return found
 
@@ -113,6 +114,48 @@ def test_the_best_candidate_so_far_lies_ready_at_every_moment(tmp_path: Path, mo
     assert (add("a", playing(folders["a"], 0.95)), len(taught)) == (0.95, 4)
     scores = json.loads((tmp_path / "out" / "candidates.json").read_text())
     assert scores["c"]["score"] == pytest.approx(0.7), "the mean over pieces of seeds"
+    assert (add("c", folders["c"], num_seeds=3), len(taught)) == (0.95, 5), "asked for other seeds, not heard again"
+
+
+def test_a_candidate_that_makes_no_audio_scores_nothing_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(judge: Families, folder: Path, seeds: range) -> dict[str, Any]:
+        raise BadOutput("the result is silent")
+
+    def add(name: str, folder: Path) -> dict[str, Any]:
+        silent = Families((), torch.zeros(0), torch.zeros(0))
+        Candidates(tmp_path / "out", lambda: silent, num_seeds=3, num_processes=1).add(name, folder)
+        found: dict[str, Any] = json.loads((tmp_path / "out" / "candidates.json").read_text())[name]
+        return found
+
+    monkeypatch.setattr(candidates_module, "measured_with", goodness_of)
+    good = playing(tmp_path / "good", 0.1)
+    add("good", good)
+    monkeypatch.setattr(candidates_module, "measured_with", refused)
+    found = add("bad", playing(tmp_path / "bad", 0.9))
+    assert (found["score"], found["measured"]) == (0.0, {"refused": "the result is silent"})
+    assert digest(tmp_path / "out" / "nano") == digest(good)
+
+
+def test_a_work_folder_may_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates_module, "measured_with", goodness_of)
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+
+    def add(out: Path, name: str, goodness: float) -> None:
+        judge = Families((), torch.zeros(0), torch.zeros(0))
+        playing(out / name, goodness)
+        Candidates(out, lambda: judge, num_seeds=3, num_processes=1).add(name, out / name)
+
+    add(before, "base", 0.5)
+    add(before, "post", 0.7)
+    shutil.rmtree(before / "nano")
+    before.rename(after)
+    add(after, "base", 0.5)
+    assert digest(after / "nano") == digest(after / "base")
+    add(after, "post", 0.7)
+    assert digest(after / "nano") == digest(after / "post")
 
 
 def test_a_copy_that_was_killed_half_way_is_made_whole(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from sa3_daw.errors import BadOutput
 from sa3_daw.generation.model import load_model
 from sa3_training.checkpoints import write_json
 from sa3_training.evaluation.families import Families, share_first
@@ -40,19 +41,30 @@ class Candidates:
         return self._out / "candidates.json"
 
     def add(self, name: str, folder: Path) -> None:
-        """Measure a model folder, unless that was done with the same content, and keep the best of all."""
+        """Measure a model folder, unless that was done with the same content and seeds, and keep the best of all.
+
+        A model whose clips are no audio scores nothing.
+        """
         scores: dict[str, Any] = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
-        content = digest(folder)
-        if scores.get(name, {}).get("content") != content:
-            measured = self._measured(folder)
-            scores[name] = {
-                "score": score(measured), "folder": str(folder), "content": content, "measured": measured,
-            }  # fmt: skip
-            write_json(scores, self._path)
-        best = max(scores.values(), key=lambda found: found["score"])
+        heard = {"content": digest(folder), "num_seeds": len(self._seeds)}
+        known = scores.get(name, {})
+        if any(known.get(key) != value for key, value in heard.items()):
+            known = heard | self._scored(folder)
+        scores[name] = known | {"folder": str(folder)}
+        write_json(scores, self._path)
         kept = self._out / "nano"
-        if not kept.exists() or digest(kept) != best["content"]:
+        content = digest(kept) if kept.exists() else ""
+        there = [found for found in scores.values() if found["content"] == content or Path(found["folder"]).exists()]
+        best = max(there, key=lambda found: found["score"])
+        if best["content"] != content:
             replace_folder(Path(best["folder"]), kept)
+
+    def _scored(self, folder: Path) -> dict[str, Any]:
+        try:
+            measured = self._measured(folder)
+        except BadOutput as error:
+            return {"score": 0.0, "measured": {"refused": error.message}}
+        return {"score": score(measured), "measured": measured}
 
     def _measured(self, folder: Path) -> dict[str, Any]:
         self._judge = self._judge or self._teach()
