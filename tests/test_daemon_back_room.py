@@ -9,6 +9,7 @@ import select
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,17 @@ import pytest
 from sa3_daw.config import load_config
 from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
+from sa3_daw.daemon.jobs import Jobs
+from sa3_daw.daemon.journal import Journal
 from sa3_daw.daemon.limits import MAX_UPLOADS
 from sa3_daw.daemon.recorder import Recorder
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import LimitExceeded, RequestError
-from sa3_daw.protocol.messages import Audio, ListTakes, PutAudio, PutAudioReply, Take
+from sa3_daw.job import Source
+from sa3_daw.protocol.framing import Received
+from sa3_daw.protocol.messages import Audio, Cancelled, Header, ListTakes, PutAudio, PutAudioReply, Take
+from sa3_daw.protocol.version import PROTOCOL_VERSION
 from sa3_daw.take import TakeMade
 from tests.running_daemon import PATIENCE_SECONDS, a_job
 
@@ -133,6 +139,35 @@ def test_what_an_interrupted_job_had_made_gets_to_the_disk_behind_the_front(tmp_
     takes.close()
     assert take.interrupted and take.made.num_samples == 4
     assert store.path(take.audio).read_bytes() == bytes(range(32)) and not list((tmp_path / "incoming").iterdir())
+
+
+def test_the_source_of_an_interrupted_job_stays_while_its_take_is_on_its_way_to_the_disk(tmp_path: Path) -> None:
+    room, gate = BackRoom(), threading.Event()
+    store = AudioStore(tmp_path, room)
+    handle = SimpleNamespace(state="idle")
+    engine: Any = SimpleNamespace(is_hopeless=False, make_ready=lambda: True, run=lambda _: None, handle=handle)
+    config = replace(load_config(), data_dir=tmp_path)
+    jobs = Jobs(config, engine, lambda *_: True, store, Journal(tmp_path), room)
+    jobs.open()
+    made: list[Take] = []
+    recorder = Recorder(a_job(num_samples=4), store, jobs.takes, room)
+    recorder.add(Audio(0, 4, 2, 0), bytes(range(32)))
+    recorder.complete(TakeMade(0, 7, 4, 0.0, 0.0, None, None, None), made.append)
+    while not made:
+        room.settle()
+    job = replace(a_job(num_samples=8), source=Source(made[0].audio))
+    jobs.submit(("", b""), Header(PROTOCOL_VERSION, job.job_id), job)
+    jobs.move_on()
+    jobs.engine_event(Received(Header(PROTOCOL_VERSION), Audio(0, 4, 2, 0), (bytes(32),)))
+    room.do(gate.wait, lambda _: None)
+    jobs.engine_event(Received(Header(PROTOCOL_VERSION), Cancelled(), ()))
+    assert jobs.takes.delete(made[0].take_id)
+    gate.set()
+    while not (stored := jobs.takes.search(ListTakes())):
+        room.settle()
+    assert stored[0].interrupted and store.num_samples(stored[0].source) == 4
+    assert jobs.takes.delete(stored[0].take_id) and not store.num_samples(made[0].audio)
+    jobs.close()
 
 
 def test_half_an_upload_goes_when_another_client_has_sent_the_whole(tmp_path: Path) -> None:

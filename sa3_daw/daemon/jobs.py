@@ -55,6 +55,7 @@ class Jobs:
         self._journal = journal
         self._back_room = back_room
         self._live: dict[str, LiveJob] = {}
+        self._storing: list[Recorder] = []  # of jobs that ended with takes still on their way to the disk
         self._forecast = Forecast()
         self._told_loading: Ticket | None = None
         self.scheduler = Scheduler(config.max_queued_jobs)
@@ -293,6 +294,7 @@ class Jobs:
     def _ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
         if live.recorder is not None:
             live.recorder.close()
+            self._storing = [each for each in (*self._storing, live.recorder) if each.is_storing]
             self._remember(live.end(last))
             self.takes.make_room()
 
@@ -374,4 +376,5 @@ class Jobs:
                 self._close(live, msg.Failed(error.code, error.message))
 
     def _audio_in_use(self) -> set[str]:
-        return {audio for live in self._live.values() for audio in live.audio_in_use()}
+        storing = [each.addresses for each in self._storing if each.is_storing]
+        return set().union(*storing, *(live.audio_in_use() for live in self._live.values()))
