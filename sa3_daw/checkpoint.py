@@ -1,12 +1,11 @@
 """Strict loading of safetensors checkpoints into modules. Knows key names and files, nothing of audio or sampling.
 
-A model folder holds ``model.safetensors`` or shards ``model-00001-of-0000N.safetensors``. Modules carry the
-published key names, so a state dict is the checkpoint. Every key must be used and every shape must fit.
+Modules carry the published key names, so a state dict is the checkpoint. Every key must be used and every shape must
+fit.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,17 +16,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sa3_daw.adapter_files import PICKLES, AdapterEntry
-from sa3_daw.errors import CheckpointMismatch, CheckpointMissing
+from sa3_daw.adapter_files import AdapterEntry
+from sa3_daw.errors import CheckpointMismatch
 from sa3_daw.models.lora import Adapter
-from sa3_daw.tensor_files import TensorFile
+from sa3_daw.weight_files import open_weights
 
 ROTARY_BUFFER = ".inv_freq"
 """Published files store these; we recompute them in float32, which half precision cannot hold."""
 
 LISTED_KEYS = 20
-
-SHARD_NAME = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -45,21 +42,6 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CheckpointMismatch(f"{file.path} is not a readable safetensors file: {error}") from error
     return tensors
-
-
-def open_weights(directory: Path) -> list[TensorFile]:
-    """Check the headers of a model folder's weights, one file or all its shards."""
-    whole = directory / "model.safetensors"
-    paths = [whole] if whole.exists() else sorted(directory.glob("model-*-of-*.safetensors"))
-    if not paths:
-        pickles = [path.name for suffix in PICKLES for path in directory.glob("*" + suffix)]
-        instead = f", only {', '.join(pickles)}; pickles are never opened" if pickles else ""
-        raise CheckpointMissing(f"{directory} holds no model.safetensors and no shards{instead}", value=str(directory))
-    for number, path in enumerate(paths, start=1):
-        match = SHARD_NAME.fullmatch(path.name)
-        if match and (int(match[1]) != number or int(match[2]) != len(paths)):
-            raise CheckpointMissing(f"{directory} lacks a shard: found {[p.name for p in paths]}")
-    return [TensorFile.open(path) for path in paths]
 
 
 def read_adapter(entry: AdapterEntry) -> Adapter:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sa3_daw.adapter_files import AdapterEntry
-from sa3_daw.checkpoint import build, check_keys, open_weights, read_adapter
+from sa3_daw.checkpoint import build, check_keys, read_adapter
 from sa3_daw.errors import CheckpointMismatch, ModelError
 from sa3_daw.generation.model import CONDITIONER_PREFIX, DIT_PREFIX, SAME_PREFIX, load_model, load_same
 from sa3_daw.models.adapted import AdaptableLayers
@@ -19,6 +19,7 @@ from sa3_daw.models.same import Same
 from sa3_daw.models.specs import Config, ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.published import PUBLISHED, mending_command
 from sa3_daw.tensor_files import file_sha256
+from sa3_daw.weight_files import open_weights
 
 FLOATING = {"F16", "BF16", "F32", "F64"}
 TEST_FRAMES = 4

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "logs", "config", "job", "edits", "take", "blobs", "adapter_words", "parent"}),
-    frozenset({"music", "audio", "tensor_files", "adapter_files", "published", "hub"}),
+    frozenset({"music", "audio", "tensor_files", "adapter_files", "weight_files", "published", "hub"}),
     frozenset({"sampling", "models", "checkpoint", "converted"}),
     frozenset({"generation", "protocol", "catalogue"}),
     frozenset({"engine", "daemon", "client", "client_link", "recipe", "conformance", "verification"}),
@@ -50,6 +50,7 @@ WITHOUT_TORCH = {
     "blobs",
     "tensor_files",
     "adapter_files",
+    "weight_files",
     "published",
     "hub",
 }

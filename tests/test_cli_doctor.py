@@ -64,10 +64,13 @@ def test_a_full_disk_is_found(config: DaemonConfig, monkeypatch: pytest.MonkeyPa
 
 def test_an_incomplete_model_is_found(config: DaemonConfig) -> None:
     shutil.copytree(EMBEDDED / "nano", config.models_dir / "cut")
-    weights = next((config.models_dir / "cut").glob("*.safetensors"))
-    weights.write_bytes(weights.read_bytes()[:1000])
+    shards = sorted((config.models_dir / "cut").glob("*.safetensors"))
+    shards[0].write_bytes(shards[0].read_bytes()[:1000])
     assert "model cut" in found(doctor.models, config, BROKEN).what
-    weights.unlink()
+    shards[0].unlink()
+    assert "lacks a shard" in found(doctor.models, config, BROKEN).what
+    for shard in shards[1:]:
+        shard.unlink()
     assert "no model.safetensors" in found(doctor.models, config, BROKEN).what
 
 

@@ -14,6 +14,7 @@ from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_daw.generation.run import run
 from sa3_daw.job import Job, TempoPoint
 from sa3_daw.models.precision import PrecisionChoice
+from sa3_daw.tensor_files import file_sha256
 from tests.tiny_published import write_tiny_model
 
 JOB = Job(
@@ -106,14 +107,22 @@ def test_a_checkpoint_is_hashed_once_and_one_in_a_hub_cache_never(
     tiny: Path, copies: ConvertedCopies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(tiny, "w8a8", copies)
-    monkeypatch.setattr("sa3_daw.converted.file_sha256", lambda path: pytest.fail("hashed"))
+    hashed: list[Path] = []
+
+    def noted_sha256(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr("sa3_daw.converted.file_sha256", noted_sha256)
     load(tiny, "w8a8", copies)
+    assert not hashed
     blob = tiny.parent / "blobs" / ("a" * 64)
     blob.parent.mkdir()
     shutil.move(tiny / "model.safetensors", blob)
     (tiny / "model.safetensors").symlink_to(blob)
     load(tiny, "w8a8", copies)
     assert kept(copies)[0].name.startswith("a" * 32)
+    assert [path.suffix for path in hashed] == [".part"]  # the new copy itself
 
 
 def test_where_nothing_can_be_written_a_model_is_converted_at_every_load(tiny: Path, tmp_path: Path) -> None:

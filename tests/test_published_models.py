@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sa3_daw.checkpoint import build, check_keys, open_weights, read_tensors
+from sa3_daw.checkpoint import build, check_keys, read_tensors
 from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, ModelError, Unsupported
 from sa3_daw.generation.model import LoadedModel, load_model, load_same
 from sa3_daw.generation.run import run
@@ -22,6 +22,7 @@ from sa3_daw.models.specs import ModelSpec
 from sa3_daw.published import PUBLISHED
 from sa3_daw.tensor_files import TensorFile
 from sa3_daw.verification import modules_of, verify
+from sa3_daw.weight_files import open_weights
 from tests.tiny_t5gemma import write_t5gemma
 
 FOLDER = Path(__file__).parent / "published"

@@ -28,7 +28,7 @@ from sa3_daw.models.specs import is_autoencoder, read_config
 from sa3_daw.protocol.endpoints import CONNECTION_FILE, DAEMON_LOG, ENGINE_LOG, MAX_IPC_PATH_BYTES, read_connection
 from sa3_daw.protocol.version import PROTOCOL_VERSION
 from sa3_daw.published import PUBLISHED
-from sa3_daw.tensor_files import TensorFile
+from sa3_daw.weight_files import open_weights
 
 GOOD, NOTE, BROKEN = "good", "note", "broken"
 STYLES = {GOOD: "green", NOTE: "yellow", BROKEN: "red"}
@@ -186,17 +186,14 @@ def models(config: DaemonConfig) -> Iterator[Finding]:
         try:
             if not is_autoencoder(read_config(directory, name)):
                 find_model(name, config)
-            files = sorted(directory.glob("model*.safetensors"))
-            num_bytes = sum(TensorFile.open(path).path.stat().st_size for path in files)
+            files = open_weights(directory)
+            num_bytes = sum(file.path.stat().st_size for file in files)
         except (Sa3Error, OSError) as error:
             words = error.message if isinstance(error, Sa3Error) else str(error)
             mend = f"sa3-daw models verify {name} tells more; sa3-daw models pull {name} fetches it anew"
             yield Finding(BROKEN, f"model {name}: {words}", mend)
             continue
-        if num_bytes:
-            yield Finding(GOOD, f"model {name}: {len(files)} files, {megabytes(num_bytes)}")
-        else:
-            yield Finding(BROKEN, f"model {name}: no model.safetensors in {directory}", f"sa3-daw models pull {name}")
+        yield Finding(GOOD, f"model {name}: {len(files)} files, {megabytes(num_bytes)}")
     if set(found) & set(PUBLISHED) and not is_installed("transformers"):
         yield Finding(BROKEN, "published models need transformers", f"{sys.executable} -m pip install transformers")
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sa3_daw.checkpoint import build, load_strict, open_weights, read_tensors
+from sa3_daw.checkpoint import build, load_strict, read_tensors
 from sa3_daw.converted import ConvertedCopies
 from sa3_daw.errors import ModelError
 from sa3_daw.generation.adapters import AdapterRack, KeptBases
@@ -30,6 +30,7 @@ from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec, is_autoencoder, read_config, same_spec_of
 from sa3_daw.models.text_encoder import MiniLM
 from sa3_daw.published import mending_command
+from sa3_daw.weight_files import open_weights
 
 log = logging.getLogger(__name__)
 
