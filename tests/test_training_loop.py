@@ -105,6 +105,44 @@ def test_minutes_end_a_run_before_its_steps(tmp_path: Path, monkeypatch: pytest.
     assert log[-1]["progress"] == 1 and log[-1]["loss"] < log[0]["loss"]
 
 
+def test_processes_whose_clocks_started_apart_save_at_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved_steps(late_seconds: float) -> list[int]:
+        ticks = itertools.chain([-late_seconds], itertools.count(step=0.1))
+        agreed = itertools.count(step=0.1)
+        steps: list[int] = []
+
+        def sum_numbers(world: World, numbers: Numbers) -> Numbers:
+            return numbers | ({"seconds": next(agreed)} if "seconds" in numbers else {})
+
+        monkeypatch.setattr("sa3_training.loop.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+        monkeypatch.setattr("sa3_training.loop.save", lambda stage, position, path, world: steps.append(position.step))
+        monkeypatch.setattr(World, "sum_numbers", sum_numbers)
+        recipe = LoopRecipe(num_steps=40, save_every_seconds=0.55)
+        train(stage_of(recipe), recipe, tmp_path, "tiny", World())
+        return steps
+
+    assert saved_steps(0.0) == saved_steps(0.3)
+    assert len(saved_steps(0.0)) > 3
+
+
+def test_a_process_stops_when_another_was_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"asked": 0.0}
+
+    def sum_numbers(world: World, numbers: Numbers) -> Numbers:
+        return {key: value + other.get(key, 0.0) for key, value in numbers.items()}
+
+    def ask(step: int) -> Numbers:
+        other["asked"] = 1.0
+        return {}
+
+    monkeypatch.setattr(World, "sum_numbers", sum_numbers)
+    recipe = LoopRecipe(num_steps=5)
+    position = train(stage_of(recipe), recipe, tmp_path, "tiny", World(), events=[Every(2, ask)])
+    assert (position.step, position.is_done) == (2, False)
+
+
 def broken_at(steps: range) -> Stage:
     """The tiny regression with an error that is not a number at some steps."""
     recipe, module = LoopRecipe(num_steps=40), Tiny()

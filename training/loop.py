@@ -227,11 +227,11 @@ def _train(
     path = out / f"{name}.ckpt"
     position = resume(stage, path)
     started, before = time.monotonic(), position.elapsed_seconds
-    saved = started
+    saved = before
     sums: Numbers = {}
     count = 0
     done = recipe.progress(position.step, position.elapsed_seconds)
-    while done < 1 and not stop.asked:
+    while done < 1 and not _any_asked(stop, world):
         numbers = stage.advance(position.step, trapezoid(done))
         position.step += 1
         position.elapsed_seconds = _agreed(before + time.monotonic() - started, world)
@@ -243,9 +243,9 @@ def _train(
         if report and (position.step % recipe.log_every_steps == 0 or seen or done >= 1):
             report.numbers(position.step, {key: value / count for key, value in sums.items()} | seen, done)
             sums, count = {}, 0
-        if position.elapsed_seconds - before - (saved - started) > recipe.save_every_seconds:
+        if position.elapsed_seconds - saved > recipe.save_every_seconds:
             save(stage, position, path, world)
-            saved = time.monotonic()
+            saved = _agreed(before + time.monotonic() - started, world)
     position.is_done = done >= 1
     save(stage, position, path, world)
     return position
@@ -314,5 +314,10 @@ def _events(events: Sequence[Every], step: int, done: float) -> Numbers:
 
 
 def _agreed(seconds: float, world: World) -> float:
-    """Return the mean over all processes, so that they stop at the same step."""
+    """Return the mean over all processes, so that they save and end at the same step."""
     return world.sum_numbers({"seconds": seconds})["seconds"] / world.size
+
+
+def _any_asked(stop: StopSignals, world: World) -> bool:
+    """Say whether any process was asked to stop: a signal does not reach all of them in the same step."""
+    return world.sum_numbers({"asked": float(stop.asked)})["asked"] > 0
