@@ -143,6 +143,12 @@ def test_a_process_stops_when_another_was_asked_to(tmp_path: Path, monkeypatch: 
     assert (position.step, position.is_done) == (2, False)
 
 
+def test_a_log_is_read_by_step_whatever_a_full_disk_cut_off(tmp_path: Path) -> None:
+    lines = ['{"step": 10, "loss": 3.0}', '{"step": 20, "lo{"step": 15, "loss": 2.0}', '{"step": 30, "loss": 1.0}']
+    (tmp_path / "dit.log").write_text("\n".join([*lines, '{"step": 25, "loss": 1.5}', '{"step"']))
+    assert [entry["step"] for entry in read_log(tmp_path / "dit.log")] == [10, 25, 30]
+
+
 def broken_at(steps: range) -> Stage:
     """The tiny regression with an error that is not a number at some steps."""
     recipe, module = LoopRecipe(num_steps=40), Tiny()

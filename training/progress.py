@@ -78,9 +78,18 @@ class Reporter:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return a log's entries in order; of a step logged twice (a resumed run) the later one."""
-    entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return list({entry["step"]: entry for entry in entries}.values())
+    """Return a log's entries by step; of a step logged twice (a resumed run) the later one.
+
+    A line that was cut off, by a full disk for instance, is left out.
+    """
+    entries: dict[float, dict[str, float]] = {}
+    for line in path.read_text("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+            entries[entry["step"]] = entry
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [entries[step] for step in sorted(entries)]
 
 
 def _board(folder: Path) -> Any:
