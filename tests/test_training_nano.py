@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.errors import BadOutput, InvalidField
 from sa3_daw.generation.model import load_model
 from sa3_training import candidates as candidates_module
+from sa3_training import shared_work
 from sa3_training.candidates import Candidates, digest, replace_folder, score
 from sa3_training.corpus.score import DRUMS, Score
 from sa3_training.corpus.sounds import SAMPLE_RATE
@@ -175,6 +178,28 @@ def test_any_number_of_processes_renders_the_same_clips(monkeypatch: pytest.Monk
     )
     assert all(torch.equal(getattr(one, key), getattr(two, key)) for key in ("latents", "grids", "states", "masks"))
     assert one.latents.shape == (5, 4, 200) and torch.equal(one.caption_of, two.caption_of)
+
+
+def test_no_pool_is_larger_than_windows_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Pool:
+        def __init__(self, num_processes: int, *_: object) -> None:
+            asked.append(num_processes)
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def map(self, work: object, items: Sequence[int]) -> list[int]:
+            return [-item for item in items]
+
+    monkeypatch.setattr(shared_work, "ProcessPoolExecutor", Pool)
+    assert shared_work.shared(operator.neg, range(200), 96) == [-item for item in range(200)]
+    assert shared_work.shared(operator.neg, [1, 2], 96) == [-1, -2]
+    assert shared_work.shared(operator.neg, [], 96) == []
+    assert asked == [61, 2]
 
 
 def test_lengths_vary_evenly_in_octaves_at_one_cost() -> None:

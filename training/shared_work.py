@@ -16,16 +16,20 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_PROCESSES = 61
+"""Windows can wait for no more; no work here gains by more."""
+
 _work: Callable[[Any], Any]
 
 
 def shared(work: Callable[[Item], Result], items: Sequence[Item], num_processes: int) -> list[Result]:
     """Return ``work`` of every item. With several processes ``work`` is pickled once for each of them; results should
     be arrays and plain values, since torch hands tensors over in shared memory, of which containers have little."""
-    if num_processes == 1 or len(items) == 1:
+    num_processes = min(num_processes, len(items), MOST_PROCESSES)
+    if num_processes <= 1:
         return [work(item) for item in items]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(items)), context, _start, (pickle.dumps(work),)) as pool:
+    with ProcessPoolExecutor(num_processes, context, _start, (pickle.dumps(work),)) as pool:
         return list(pool.map(_do, items))
 
 
