@@ -309,6 +309,6 @@ class Session:
 
 def exact(field: str, length: Length) -> Fraction:
     """Return a length without rounding. Raises InvalidField on NaN and infinity."""
-    if not math.isfinite(length):
+    if not isinstance(length, int | Fraction) and not math.isfinite(length):
         raise invalid(field, float(length), "a finite number")
     return Fraction(length)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sa3_daw.audio.files import read_wav
-from sa3_daw.errors import InvalidField
+from sa3_daw.errors import InvalidField, RequestError
 from sa3_daw.job import AdapterUse, TempoPoint
 from sa3_daw.music.timeline import TempoMap
 from sa3_daw.session import Clip, Session
@@ -119,3 +120,11 @@ def test_a_length_that_is_none_is_named(session: Session, clip: Clip, length: fl
     for make in calls:
         with pytest.raises(InvalidField, match="allowed:"):
             make()
+
+
+@pytest.mark.parametrize("length", [10**400, Fraction(10**400)], ids=["whole", "fraction"])
+def test_a_length_beyond_every_float_is_refused_as_any_that_is_too_long(
+    session: Session, length: int | Fraction
+) -> None:
+    with pytest.raises(RequestError):
+        session.generate("x", bars=length)
