@@ -136,9 +136,14 @@ def shorten(value: object, limit: int = 80) -> str:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Tell want of memory by what torch says, also where it hides behind an error that it caused."""
+    """Tell want of memory by what torch says, also where it hides behind an error that it caused.
+
+    What our own errors say may be a user's words.
+    """
     while error is not None:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        if isinstance(error, MemoryError | OutOfMemory):
+            return True
+        if not isinstance(error, Sa3Error) and any(words in str(error) for words in OUT_OF_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False

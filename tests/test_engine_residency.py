@@ -14,7 +14,7 @@ import torch
 from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.engine.residency import Residents
-from sa3_daw.errors import UnknownModel
+from sa3_daw.errors import InvalidField, UnknownModel, invalid
 from sa3_daw.generation.events import Event, Finished, Progress
 from sa3_daw.generation.model import LoadedModel, load_model
 from tests.running_daemon import a_job
@@ -91,6 +91,18 @@ def test_a_job_that_runs_out_of_memory_gives_it_back_and_the_next_one_is_done(
             list(residents.run(job))
     assert given_back == [0], "what the job held is free before memory is given back"
     assert isinstance(list(residents.run(job))[-1], Finished)
+
+
+def test_words_of_a_user_about_memory_are_no_want_of_it(config: DaemonConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> Iterator[Event]:
+        yield Progress("sampling", 0, 1)
+        raise invalid("adapters[0].name", "out of memory", "an adapter")
+
+    residents = Residents(config)
+    residents.load("nano", 0.0)
+    monkeypatch.setattr("sa3_daw.engine.residency.run", refuse)
+    with pytest.raises(InvalidField, match="out of memory"):
+        list(residents.run(a_job("steps", num_samples=4096)))
 
 
 def test_models_that_may_go_make_room_when_memory_runs_out(
