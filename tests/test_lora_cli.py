@@ -57,9 +57,10 @@ def test_a_peft_folder_is_copied_without_its_pickles(lora: Lora, tmp_path: Path)
 
 def test_what_is_no_adapter_is_refused_and_what_is_broken_can_be_removed(lora: Lora, tmp_path: Path) -> None:
     (tmp_path / "old.ckpt").write_bytes(b"\x80\x04")
-    for path, reason in ((tmp_path / "old.ckpt", "is a pickle"), (tmp_path / "absent.safetensors", "does not exist")):
+    absent = tmp_path / "absent.safetensors"
+    for path, wanted, reason in ((tmp_path / "old.ckpt", 1, "is a pickle"), (absent, 2, "an adapter's file or folder")):
         code, _, error = lora("import", path)
-        assert code == 1 and reason in error and error.count("\n") == 1
+        assert code == wanted and reason in error and error.count("\n") == 1
     assert lora("info", "absent")[0] == lora("rm", "../absent", "--yes")[0] == 2
     assert lora("import", GOLDEN / "lora" / "lora.safetensors", "--name", "../out")[0] == 2
     adapters = tmp_path / "data" / "adapters"

@@ -75,6 +75,8 @@ def bring_in(arguments: Namespace) -> int:
     from sa3_daw.adapter_files import SUFFIX, describe_adapter, find_adapter
 
     source: Path = arguments.path.expanduser().absolute()
+    if not source.exists():
+        raise invalid("path", str(source), "an adapter's file or folder")
     entry = describe_adapter(source)
     name = arguments.name or entry.name
     if Path(name).name != name or name.startswith("."):
