@@ -46,6 +46,7 @@ PUBLISHED_SECONDS = {
 """What the original's authors measured on one H200, by model and seconds of audio: with PyTorch, with TensorRT."""
 
 WAYS = ("graphs", "plain", "compiled, graphs")
+PRECISIONS = ("bf16", "fp32")
 WARM_UPS = 2
 ROUNDS = 5
 
@@ -74,8 +75,8 @@ def main(arguments: Sequence[str] | None = None, specs: dict[str, ModelSpec] | N
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the JSON and the Markdown go")
     parser.add_argument("--minutes", type=float, default=8.0, help="start no row after so long")
-    parser.add_argument("--ways", nargs="*", default=WAYS, help=f"of {', '.join(WAYS)}")
-    parser.add_argument("--precisions", nargs="*", default=["bf16", "fp32"])
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
+    parser.add_argument("--precisions", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--device", default="cuda")
     asked = parser.parse_args(arguments)
     name = hardware(asked.device)

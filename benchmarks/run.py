@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None, res
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after so long")
     asked = parser.parse_args(given)
+    if asked.device == "gpu":
+        parser.error("gpu comes first: it has options of its own, gpu --help")
     sizes = sizes or Sizes(replace(SMALL_DIT, depth=asked.depth))
     name = f"{date.today().isoformat()}-{hardware().replace(' ', '-').lower()}-depth-{sizes.dit.depth}.json"
     rows = Rows(results / name, heading(sizes))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import run
 from benchmarks.gpu import PUBLISHED_SECONDS, main, published_spec
 from sa3_daw.models.specs import ModelSpec
 from tests.test_conformance import GOLDEN
@@ -36,6 +37,14 @@ def test_every_published_clip_is_measured_and_written_down(tmp_path: Path, monke
     assert all(0 < row["step"] < row["sampling"] < row["first_audio"] < row["whole"] for row in rows)
     assert all(row["snr_db"] > 100 for row in rows)
     assert told.read_text().count("\n| medium | ") == 3
+
+
+def test_what_is_not_understood_measures_nothing(tmp_path: Path) -> None:
+    for words in (["--ways", "graph"], ["--precisions", "fp8"]):
+        with pytest.raises(SystemExit):
+            main(["--device", "cpu", "--folder", str(tmp_path), "--minutes", "0", *words], SPECS)
+    with pytest.raises(SystemExit):
+        run.main(["--minutes", "0", "gpu"], results=tmp_path)
 
 
 def test_the_published_models_are_described() -> None:
