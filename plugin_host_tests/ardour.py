@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tests.bridge_build import need
-from tests.running_daemon import wait_for
+from tests.running_daemon import PATIENCE_SECONDS, wait_for
 
 FOLDERS = ("/usr/lib", "/usr/local/lib", "/opt")
 UNITS_PER_SECOND = 282_240_000
@@ -58,7 +58,7 @@ def scan(plugin: Path, variables: dict[str, str]) -> str:
         env={**os.environ, **variables, "LD_LIBRARY_PATH": str(scanner().parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     told = done.stdout + done.stderr
@@ -118,7 +118,7 @@ class Ardour:
         self.tell('session:save_state("", false, false, false, false, false)', "close_session()")
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(PATIENCE_SECONDS)
         self.process.stdout.close()
 
 

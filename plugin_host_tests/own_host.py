@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.running_daemon import wait_for
+from tests.running_daemon import PATIENCE_SECONDS, wait_for
 
 Samples = NDArray[np.float32]
 
@@ -91,7 +91,7 @@ class OwnHost:
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE_SECONDS)
         finally:
             self.process.kill()
             if self.process.stdout is not None:

@@ -23,7 +23,7 @@ from sa3_daw.protocol.messages import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE_ENGINE = (sys.executable, str(ROOT / "tests" / "fake_engine.py"))
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 """How long anything may take on a busy machine before a test gives up; what is measured has limits of its own."""
 
 
