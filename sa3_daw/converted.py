@@ -76,13 +76,13 @@ class ConvertedCopies:
         """Compare every copy with its SHA-256 and delete those that differ; yield one sentence for each."""
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
-                is_whole = _digest_path(path).read_text("utf-8") == file_sha256(path)
+                is_whole = _digest_path(path).read_bytes() == file_sha256(path).encode()
             except OSError:
                 is_whole = False
             if not is_whole:
                 path.unlink(missing_ok=True)
-            told = "is as it was converted" if is_whole else "was damaged and is deleted; the next load makes it anew"
-            yield f"{path.name} {told}"
+            deleted = "has not the SHA-256 that lies beside it and is deleted; the next load makes it anew"
+            yield f"{path.name} {'is as it was converted' if is_whole else deleted}"
 
     def _path(self, sources: Sequence[Path], form: str) -> Path:
         digests = [self._digest(path.resolve()) for path in sources]

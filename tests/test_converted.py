@@ -81,9 +81,12 @@ def test_a_flipped_bit_is_found_by_verifying_and_the_copy_is_made_anew(tiny: Pat
     assert list(copies.verify()) == [f"{path.name} is as it was converted"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert list(copies.verify()) == [f"{path.name} was damaged and is deleted; the next load makes it anew"]
+    deleted = f"{path.name} has not the SHA-256 that lies beside it and is deleted; the next load makes it anew"
+    assert list(copies.verify()) == [deleted]
     assert not kept(copies) and sound(load(tiny, "w8a8", copies)) == expected
     assert path.read_bytes() == whole
+    path.with_suffix(".sha256").write_bytes(b"\xff" * 64)
+    assert list(copies.verify()) == [deleted] and not kept(copies)
 
 
 def test_a_changed_checkpoint_never_meets_old_weights(tiny: Path, copies: ConvertedCopies) -> None:
