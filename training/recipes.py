@@ -70,7 +70,7 @@ class NanoRecipe:
 
 
 def nano() -> NanoRecipe:
-    """Return the recipe for two idle cores and about three hours: 23 h of short clips, 13 h of half-minute ones."""
+    """Return the recipe for two idle cores and about four hours: 25 h of short clips, 13 h of half-minute ones."""
     return NanoRecipe(
         size=NanoSize(dit_width=192, dit_depth=6, decoder_depth=2),
         fit_seeds=range(0, 700),
