@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sa3_training.data.corpus_pool import LEAD_FRAMES, Clips
 from sa3_training.data.pairs import Pairs, finish, make_pairs, whole_clips, without_offset
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform, mdct_basis
-from sa3_training.loop import Draw, LoopRecipe
+from sa3_training.loop import LoopRecipe
 from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NanoSize, nano_config
 from sa3_training.stages.decoder import (
     DecoderRecipe,
@@ -62,7 +63,7 @@ def test_it_starts_as_the_closed_form_and_its_loss_falls(tmp_path: Path) -> None
     decoder = start_decoder(learned, pairs.clean.float().std((0, 2)) + 1e-3)
     torch.testing.assert_close(decoder(latents), carrier, rtol=0, atol=1e-5)
     recipe = replace(RECIPE, muon_rate=4e-3, adam_rate=3e-4, batch_size=2)
-    stage = decoder_stage(decoder, lambda: [pairs], recipe, LoopRecipe(25), World())
+    stage = decoder_stage(decoder, [pairs], recipe, LoopRecipe(25), World())
     assert_fall(losses(stage, tmp_path, 25, ("loss",)), least=0.3)
     assert torch.equal(decoder.lapped.weight, same().decoder.lapped.weight), "the closed form stays"
 
@@ -74,7 +75,7 @@ def test_it_starts_as_the_closed_form_and_its_loss_falls(tmp_path: Path) -> None
 def test_crops_are_latents_and_their_own_audio_either_way_up() -> None:
     pairs = tones()
     clean = replace(RECIPE, clean_share=1.0, batch_size=8)
-    latents, audio = draw_crops([pairs], clean, Draw(0, 0, 0))
+    latents, audio = draw_crops([pairs], clean, random.Random(0))
     inner = slice(NANO_FRAME_SAMPLES, -NANO_FRAME_SAMPLES)
     assert torch.allclose(2 * same().decoder.lapped(latents)[..., inner], audio[..., inner], atol=2e-2)
     whole = pairs.audio[:, :, : audio.shape[-1]].float() / 32767

@@ -19,12 +19,14 @@ from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.errors import BadOutput, InvalidField
 from sa3_daw.generation.model import load_model
 from sa3_training import candidates as candidates_module
+from sa3_training import nano as nano_module
 from sa3_training import shared_work
 from sa3_training.candidates import Candidates, digest, replace_folder, score
 from sa3_training.corpus.score import DRUMS, Score
 from sa3_training.corpus.sounds import SAMPLE_RATE
 from sa3_training.data import corpus_pool
 from sa3_training.data.corpus_pool import Lengths, render_clips
+from sa3_training.data.pairs import Pairs
 from sa3_training.evaluation import families, material
 from sa3_training.evaluation import nano as nano_measures
 from sa3_training.evaluation.families import Families
@@ -62,6 +64,13 @@ def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
     recipe = rehearsal(nano_on_gpu())
     assert recipe.size.decoder_depth
     synthesiser = Beeps()
+    make_pairs, on_its_clock = nano_module.decoder_pairs, list[bool]()
+
+    def pairs(*arguments: Any) -> list[Pairs]:
+        on_its_clock.append((tmp_path / "decoder.log").exists())
+        return make_pairs(*arguments)
+
+    monkeypatch.setattr(nano_module, "decoder_pairs", pairs)
     folder = build_nano(recipe, synthesiser, tmp_path, World())
     for stage, steps in (("dit", 25), ("guidance", 4), ("decoder", 4), ("warm-up", 4), ("post", 4)):
         assert stored_step(tmp_path / f"{stage}.ckpt") == steps
@@ -76,6 +85,7 @@ def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
     assert all(torch.equal(tensor, wanted.dit.state_dict()[key]) for key, tensor in kept.dit.state_dict().items())
     finished = load_model(tmp_path / "candidates" / "post", "nano")
     assert (finished.spec.sampler, finished.spec.default_guidance_scale) == ("pingpong", 1.0)
+    assert on_its_clock == [False], "the minutes of the decoder's stage are for training"
     before = synthesiser.rendered
     build_nano(recipe, synthesiser, tmp_path, World())
     assert synthesiser.rendered - before == 8, "more than the decoder's judge hears was rendered again"

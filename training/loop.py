@@ -299,6 +299,14 @@ def stored_step(path: Path) -> int:
     return int(load_state(path)["step"]) if path.exists() else 0
 
 
+def has_ended(recipe: LoopRecipe, path: Path) -> bool:
+    """Say whether a checkpoint stands at the recipe's end."""
+    if not path.exists():
+        return False
+    state = load_state(path)
+    return recipe.progress(state["step"], state["elapsed_seconds"]) >= 1
+
+
 def averaged(path: Path, learner: str) -> dict[str, Tensor]:
     """Return the averaged weights of one learner of a checkpoint."""
     state: dict[str, Tensor] = load_state(path)["learners"][learner]["ema"]

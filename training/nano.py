@@ -10,7 +10,6 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -33,7 +32,7 @@ from sa3_training.export import export
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.loss import FlowRecipe, flow_loss
 from sa3_training.lapped import LappedTransform, fit
-from sa3_training.loop import Draw, Every, LoopRecipe, Numbers, Stage, averaged, train
+from sa3_training.loop import Draw, Every, LoopRecipe, Numbers, Stage, averaged, has_ended, train
 from sa3_training.progress import Reporter
 from sa3_training.recipes import (
     NANO_FRAME_SAMPLES,
@@ -144,7 +143,8 @@ def decoder(
     torch.manual_seed(recipe.decoder_loop.seed)
     spread_D = pools[0][-1].latents[: recipe.decoder_clips].float().std((0, 2))
     trained = start_decoder(closed_form(spec.same, transform), spread_D).to(world.device)
-    pairs = cache(lambda: decoder_pairs(recipe, spec, student, pools, renderer, world))
+    ended = has_ended(recipe.decoder_loop, out / "decoder.ckpt")
+    pairs = [] if ended else decoder_pairs(recipe, spec, student, pools, renderer, world)
     stage = decoder_stage(trained, pairs, recipe.decoder, recipe.decoder_loop, world)
     run(stage, recipe.decoder_loop, out, "decoder", world)
     learned = closed_form(spec.same, transform)

@@ -7,7 +7,7 @@ Shapes: B batch, C channels, S samples, D latent channels, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
 from dataclasses import dataclass
 
 import torch
@@ -89,29 +89,24 @@ def start_decoder(same: Same, spread_D: Tensor) -> Decoder:
     return decoder
 
 
-def decoder_stage(
-    decoder: Decoder, pairs: Callable[[], list[Pairs]], recipe: DecoderRecipe, loop: LoopRecipe, world: World
-) -> Stage:
-    """Return the stage of the learner ``decoder``, which ``start_decoder`` has made ready.
-
-    ``pairs`` is asked for them at every step, the first time when there is something to learn.
-    """
+def decoder_stage(decoder: Decoder, pairs: list[Pairs], recipe: DecoderRecipe, loop: LoopRecipe, world: World) -> Stage:
+    """Return the stage of the learner ``decoder``, which ``start_decoder`` has made ready."""
 
     def loss(draw: Draw) -> tuple[Tensor, Numbers]:
-        latents_BDT, audio_BCS = (part.to(world.device) for part in draw_crops(pairs(), recipe, draw))
+        rng = draw.random()
+        latents_BDT, audio_BCS = (part.to(world.device) for part in draw_crops(pairs, recipe, rng))
         made_BCS = decoder(latents_BDT)
         edge = recipe.edge_frames * decoder.spec.samples_per_frame
         inner = slice(edge, audio_BCS.shape[-1] - edge)
-        windows = draw.random().sample(WINDOWS, WINDOWS_AT_ONCE)
+        windows = rng.sample(WINDOWS, WINDOWS_AT_ONCE)
         return decoder_loss(made_BCS[..., inner], audio_BCS[..., inner], windows, recipe), {}
 
     learner = Learner(decoder, optimisers(decoder, recipe.muon_rate, recipe.adam_rate), Ema(decoder, recipe.ema))
     return plain_stage(learner, loss, loop, world, "decoder")
 
 
-def draw_crops(pairs: list[Pairs], recipe: DecoderRecipe, draw: Draw) -> tuple[Tensor, Tensor]:
+def draw_crops(pairs: list[Pairs], recipe: DecoderRecipe, rng: random.Random) -> tuple[Tensor, Tensor]:
     """Return crops of latents [B, D, T] and their audio [B, C, S]; half of them are turned upside down."""
-    rng = draw.random()
     latents, audio = [], []
     for _ in range(recipe.batch_size):
         pool = rng.choice(pairs)
