@@ -10,6 +10,7 @@ Markdown; after --minutes no further row is started. Knows no daemon and no file
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -187,6 +188,7 @@ class Bench:
         return Conditioning(context, global_, torch.zeros(1, spec.local_dim, num_frames))
 
     def _forget_memory(self) -> None:
+        gc.collect()  # a compiled model holds itself: the one before would count as this one's memory
         if self._device.type == "cuda":
             self._graphed.forget()
             torch.cuda.empty_cache()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import pytest
+import torch
+from torch import nn
 
 from benchmarks import run
-from benchmarks.gpu import PUBLISHED_SECONDS, main, published_spec
+from benchmarks.gpu import PUBLISHED_SECONDS, Bench, main, published_spec
 from sa3_daw.models.specs import ModelSpec
 from tests.test_conformance import GOLDEN
 
@@ -37,6 +40,17 @@ def test_every_published_clip_is_measured_and_written_down(tmp_path: Path, monke
     assert all(0 < row["step"] < row["sampling"] < row["first_audio"] < row["whole"] for row in rows)
     assert all(row["snr_db"] > 100 for row in rows)
     assert told.read_text().count("\n| medium | ") == 3
+
+
+def test_a_model_that_holds_itself_is_gone_before_the_next_one_is_measured() -> None:
+    bench = Bench(SPECS["small-music"], "fp32", "plain", torch.device("cpu"))
+    layer = nn.Linear(1, 1)
+    layer.__dict__["call"] = layer.forward  # as torch.compile keeps it
+    before = ref(layer)
+    del layer
+    assert before() is not None
+    bench._forget_memory()
+    assert before() is None
 
 
 def test_what_is_not_understood_measures_nothing(tmp_path: Path) -> None:
