@@ -141,7 +141,8 @@ def serve(link: Link, engine: Engine, ahead: Ahead | None = None) -> None:
             link.send(Residency(told))
         if ahead is not None:
             work_ahead(link, ahead)
-        spare_memory.give_back_when_due()
+        if not spare_memory.due_in_seconds or not link.has_message(spare_memory.due_in_seconds):
+            spare_memory.give_back()
         received = link.receive(wait=True)
         assert received is not None
         message, _ = received

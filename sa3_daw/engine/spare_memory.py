@@ -16,11 +16,15 @@ class SpareMemory:
     def __init__(self) -> None:
         self._given_back_at = monotonic()
 
-    def give_back_when_due(self) -> None:
-        """Give it back, unless that was done a short while ago."""
-        if monotonic() - self._given_back_at >= PAUSE_SECONDS:
-            give_back()
-            self._given_back_at = monotonic()
+    @property
+    def due_in_seconds(self) -> float:
+        """How long it is to be kept; 0 when it is due."""
+        return max(0.0, self._given_back_at + PAUSE_SECONDS - monotonic())
+
+    def give_back(self) -> None:
+        """Give it back now."""
+        give_back()
+        self._given_back_at = monotonic()
 
 
 def give_back() -> None:
