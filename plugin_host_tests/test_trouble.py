@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from plugin_host_tests.conftest import OpenWindow
 from plugin_host_tests.own_host import WindowHost
-from plugin_host_tests.test_window import A_BAR, RATE, audio_of, play, with_recipe
+from plugin_host_tests.test_window import A_BAR, RATE, RECIPE, audio_of, play, with_recipe
 from tests.running_daemon import RunningDaemon, wait_for
 
 
@@ -179,8 +180,66 @@ def test_a_job_that_no_state_names_ends_with_its_plugin(open_window: OpenWindow,
         wait_for("job", lambda: bool(client.status().jobs))
         job_id = client.status().jobs[0].job_id
         host.close()
-        wait_for("end", lambda: client.status().ended[0].job_id == job_id)
+        wait_for("end", lambda: job_id in {each.job_id for each in client.status().ended})
         assert client.status().ended[0].outcome == "cancelled"
+
+
+def in_the_making(host: WindowHost) -> dict[str, Any]:
+    """Begin what takes long on any machine; return the state that names it."""
+    with_recipe(host, seconds=60.0, steps=100, seed=33, num_variations=8)
+    host.click("generate")
+    host.until("running", lambda: host.is_enabled("cancel"))
+    return host.state()
+
+
+def test_a_copy_that_gets_another_state_leaves_the_take_in_the_making_to_the_original_and_finds_it_again(
+    open_window: OpenWindow, shared: RunningDaemon
+) -> None:
+    host, copy = ready(open_window, shared), ready(open_window, shared)
+    other, saved = copy.state(), in_the_making(host)
+    copy.set_state(saved)
+    copy.until("found", lambda: copy.is_enabled("cancel"))
+    copy.set_state(other)
+    copy.until("left", lambda: not copy.is_enabled("cancel"))
+    copy.set_state(saved)  # as a host's undo does
+    copy.until("found again", lambda: copy.is_enabled("cancel"))
+    with shared.client() as client:
+        assert [job.job_id for job in client.status().jobs] == [saved["takes"][0]["job"]["job_id"]]
+    assert host.is_enabled("cancel") and copy.is_enabled("cancel")
+    host.click("cancel")
+    host.until("end", lambda: not host.is_enabled("cancel"))
+    copy.until("end", lambda: not copy.is_enabled("cancel"))
+
+
+def test_a_take_that_is_begun_while_another_is_sought_is_followed_to_its_end(
+    open_window: OpenWindow, shared: RunningDaemon
+) -> None:
+    host, copy = ready(open_window, shared), ready(open_window, shared)
+    saved = in_the_making(host)
+    shared.process.send_signal(signal.SIGSTOP)
+    try:
+        copy.set_state({**saved, "recipe": {**saved["recipe"], **RECIPE, "num_variations": 1}})
+        copy.ask(op="sleep", ms=300)  # by now it has asked, and nobody answers
+        copy.click("generate")
+        copy.until("running", lambda: copy.is_enabled("cancel"))
+    finally:
+        shared.process.send_signal(signal.SIGCONT)
+    copy.ask(op="sleep", ms=300)
+    host.click("cancel")
+    copy.until("take", lambda: RECIPE["seed"] in {take["job"]["seed"] for take in copy.takes()})
+
+
+@pytest.mark.parametrize("lie", [{"start_ppq": 1e300}, {"denominator": 3}])
+def test_a_take_whose_place_no_song_has_plays_as_silence_and_is_told_when_it_is_edited(
+    open_window: OpenWindow, shared: RunningDaemon, lie: dict[str, Any]
+) -> None:
+    host = ready(open_window, shared)
+    take = host.make("generate")
+    odd = {**take, **lie, "job": {**take["job"], "tempo_map": []}}
+    host.set_state({**host.state(), "takes": [odd], "chosen_take": 0})
+    host.click("restyle")
+    host.until("message", lambda: "place cannot be used" in host.status())
+    assert play(host, RATE).any() == ("denominator" in lie)
 
 
 def test_a_full_capture_of_380_s_is_whole(lonely: WindowHost) -> None:

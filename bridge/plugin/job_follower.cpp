@@ -43,6 +43,7 @@ void JobFollower::begin(Job job, TakeFacts facts, std::shared_ptr<const TakeAudi
 void JobFollower::cancel() { client_.cancel(job_); }
 
 std::optional<std::string> JobFollower::follow() {
+    left_.erase(std::remove_if(left_.begin(), left_.end(), [](const auto& job) { return job->ended(); }), left_.end());
     if (!job_) return std::nullopt;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
         auto* entry = book_.find(keys_[i]);
@@ -82,13 +83,18 @@ void JobFollower::drop_unmade(bool has_failed) {
 }
 
 void JobFollower::seek() {
-    if (seeking_ != 0 || job_ || !client_.status().is_connected()) return;
-    for (const auto& entry : book_.entries())
-        if (entry.is_sought) {
-            sought_job_id_ = entry.facts.job.job_id;
-            seeking_ = client_.ask(Status{});
-            return;
-        }
+    if (seeking_ != 0 || job_) return;
+    const auto& entries = book_.entries();
+    const auto entry = std::find_if(entries.begin(), entries.end(), [](const auto& each) { return each.is_sought; });
+    if (entry == entries.end()) return;
+    sought_job_id_ = entry->facts.job.job_id;
+    const auto is_it = [this](const RunningJobPtr& job) { return job->id() == sought_job_id_; };
+    if (const auto left = std::find_if(left_.begin(), left_.end(), is_it); left != left_.end()) {
+        attach(*left);
+        left_.erase(left);
+    } else if (client_.status().is_connected()) {
+        seeking_ = client_.ask(Status{});
+    }
 }
 
 bool JobFollower::handle(const Answered& answered) {
@@ -98,6 +104,7 @@ bool JobFollower::handle(const Answered& answered) {
     if (const auto* status = std::get_if<StatusReply>(&answered.reply)) {
         const auto is_it = [this](const JobStatus& job) { return job.job_id == sought_job_id_; };
         if (std::any_of(status->jobs.begin(), status->jobs.end(), is_it)) {
+            if (job_) return true;  // begun meanwhile: this one is sought again afterwards
             for (const auto& entry : book_.entries())
                 if (entry.is_sought && entry.facts.job.job_id == sought_job_id_) {
                     // Submitted again with the same content, a job sends all it has made.
@@ -152,15 +159,14 @@ void JobFollower::note_saved() {
 }
 
 void JobFollower::adopt_book() {
-    const auto running = std::exchange(job_, nullptr);
+    if (job_ && job_->is_kept())
+        left_.push_back(job_);
+    else
+        client_.cancel(job_);
+    job_ = nullptr;
     keys_.clear();
     seeking_ = 0;
-    if (!running) return;
-    const auto& entries = book_.entries();
-    const bool goes_on = std::any_of(entries.begin(), entries.end(), [&running](const TakeEntry& entry) {
-        return entry.is_sought && entry.facts.job.job_id == running->id();
-    });
-    goes_on ? attach(running) : client_.cancel(running);
+    seek();
 }
 
 }  // namespace sa3::plugin

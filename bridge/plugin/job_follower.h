@@ -36,7 +36,8 @@ public:
 
     /// The book's takes in the making are named in a state from now on.
     void note_saved();
-    /// The book holds other takes now: follow on where they are of the same job, else cancel it.
+    /// The book holds other takes now: follow on where they are of the same job, else cancel it, unless a state has named
+    /// it: that state's own plugin may be following it, or it may come back by the host's undo.
     void adopt_book();
 
 private:
@@ -47,7 +48,8 @@ private:
     DaemonClient& client_;
     TakeBook& book_;
     RunningJobPtr job_;
-    std::vector<std::int64_t> keys_;  // of its variations' takes
+    std::vector<RunningJobPtr> left_;  // go on although the book does not hold their takes
+    std::vector<std::int64_t> keys_;   // of the takes of job_'s variations
     std::int64_t chosen_before_ = 0;
     bool is_attached_ = false;  // it was begun before the state was saved
     std::string sought_job_id_;

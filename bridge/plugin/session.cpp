@@ -308,10 +308,15 @@ void Session::submit_edit(const char* label, const TakeEntry& source, Job job) {
     job.sample_rate = from.sample_rate;
     job.tempo_map = from.job.tempo_map;
     if (job.tempo_map.empty()) job.tempo_map = {{0.0, from.bpm, from.numerator, from.denominator}};
-    job.start_sample = std::max<std::int64_t>(0, TempoMap(job.tempo_map).sample_at(from.start_ppq, from.sample_rate));
     TakeFacts facts;
     facts.label = label;
-    place(facts, from.start_ppq, job.tempo_map);
+    try {
+        job.start_sample = std::max<std::int64_t>(0, TempoMap(job.tempo_map).sample_at(from.start_ppq, from.sample_rate));
+        place(facts, from.start_ppq, job.tempo_map);
+    } catch (const std::exception& error) {  // a state may hold a place, tempo or metre that no song has
+        message_ = std::string("The take's place cannot be used: ") + error.what() + ".";
+        return;
+    }
     submit(std::move(job), std::move(facts), source.audio);
 }
 
