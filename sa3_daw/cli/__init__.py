@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILURE
     except OSError as error:
         sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return complain(sentence, BAD_INPUT if isinstance(error, FileNotFoundError) else FAILURE)
+        return complain(sentence, BAD_INPUT if isinstance(error, (FileNotFoundError, IsADirectoryError)) else FAILURE)
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
 
