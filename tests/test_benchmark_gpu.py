@@ -28,6 +28,8 @@ SPECS = {
 
 
 def test_every_published_clip_is_measured_and_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenths = {(model, seconds / 10): figures for (model, seconds), figures in PUBLISHED_SECONDS.items()}
+    monkeypatch.setattr("benchmarks.gpu.PUBLISHED_SECONDS", tenths)
     monkeypatch.setattr("benchmarks.gpu.WARM_UPS", 1)
     monkeypatch.setattr("benchmarks.gpu.ROUNDS", 1)
     words = ["--device", "cpu", "--folder", str(tmp_path), "--precisions", "fp32", "--ways", "graphs"]
@@ -36,7 +38,7 @@ def test_every_published_clip_is_measured_and_written_down(tmp_path: Path, monke
     main(words, SPECS)
     stored, told = sorted(tmp_path.iterdir())
     rows = json.loads(stored.read_text())["rows"]
-    assert {(row["model"], row["audio_seconds"]) for row in rows} == PUBLISHED_SECONDS.keys()
+    assert {(row["model"], row["audio_seconds"]) for row in rows} == tenths.keys()
     assert all(0 < row["step"] < row["sampling"] < row["first_audio"] < row["whole"] for row in rows)
     assert all(row["snr_db"] > 100 for row in rows)
     assert told.read_text().count("\n| medium | ") == 3
