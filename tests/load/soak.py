@@ -48,14 +48,14 @@ def main() -> int:
 
 def soak(daemon: RunningDaemon, seconds: float, rng: random.Random) -> int:
     """Work until the time is over; tell the figures. Returns 1 when memory was not flat or a job failed."""
-    started = sampled = monotonic()
+    started = monotonic()
     memory: dict[str, list[int]] = {name: [] for name in ("front", "front, anonymous", "engine", "engine, anonymous")}
     ends: Counter[str] = Counter()
     client = daemon.client()
     watcher = daemon.client()
     num_filled = fill(client, daemon)
     print(f"memories full after {num_filled} jobs and {monotonic() - started:.0f} s", flush=True)
-    started = sampled = monotonic()
+    started = sampled = told = monotonic()
     while monotonic() - started < seconds:
         if rng.random() < 0.1:
             client.close()
@@ -68,6 +68,10 @@ def soak(daemon: RunningDaemon, seconds: float, rng: random.Random) -> int:
             memory["engine"].append(status.engine.num_bytes)
             memory["front, anonymous"].append(anonymous_bytes(status.pid))
             memory["engine, anonymous"].append(anonymous_bytes(status.engine.pid))
+            if sampled - told > seconds / 10:
+                told = sampled
+                now = ", ".join(f"{name} {values[-1] / 1e6:.1f} MB" for name, values in memory.items())
+                print(f"{(sampled - started) / 60:.1f} minutes: {now}", flush=True)
     status = watcher.status()
     client.close()
     watcher.close()
