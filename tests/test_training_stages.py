@@ -16,7 +16,7 @@ from sa3_training.flow.coupling import assignment, couple, squared_distances
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.loss import FlowRecipe, draw_noise, flow_loss
 from sa3_training.flow.masks import extend_into_silence, keep_masks, masked_mean, valid_mask
-from sa3_training.flow.timesteps import draw_levels, shift_for_length, truncated
+from sa3_training.flow.timesteps import draw_levels, raise_some, shift_for_length, truncated
 from sa3_training.loop import Draw, LoopRecipe, Stage, train
 from sa3_training.progress import Reporter, read_log
 from sa3_training.recipes import NanoSize, nano_config
@@ -257,6 +257,24 @@ def test_levels_are_truncated_and_rise_with_length() -> None:
     t = torch.full((2,), 0.5)
     short, long = shift_for_length(t, torch.tensor([256, 4096])).tolist()
     assert short == pytest.approx(0.6225, abs=1e-3) and long == pytest.approx(0.7595, abs=1e-3)
+
+
+def test_a_share_of_the_levels_is_drawn_high_and_none_by_default() -> None:
+    def state(share: float) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return raise_some(torch.zeros(20_000), share, 0.75, generator), generator.get_state()
+
+    none, untouched = state(0.0)
+    assert not none.any() and torch.equal(untouched, torch.Generator().manual_seed(0).get_state())
+    found, _ = state(0.4)
+    high = found[found > 0]
+    assert len(high) / len(found) == pytest.approx(0.4, abs=0.01)
+    assert float(high.min()) >= 0.75 and float(high.max()) <= 1
+    assert float(high.median()) == pytest.approx(1 - 0.25 * 0.5**1.5, abs=0.004)
+    batch = waves(Draw(0, 0, 0))
+    every = draw_noise(batch, FlowRecipe(high_share=1.0, high_from=0.9), 10.0, torch.Generator().manual_seed(0))
+    usual = draw_noise(batch, FlowRecipe(), 10.0, torch.Generator().manual_seed(0))
+    assert float(every.t_B.min()) >= 0.9 > float(usual.t_B.min()), "the shift by length comes first"
 
 
 def test_inpaint_masks_are_mostly_empty_and_never_keep_padding() -> None:

@@ -14,15 +14,20 @@ from sa3_training.flow.coupling import couple
 from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.masks import MASK_SHARES, extend_into_silence, keep_masks, masked_mean, valid_mask
 from sa3_training.flow.noise import gaussian
-from sa3_training.flow.timesteps import draw_levels, shift_for_length
+from sa3_training.flow.timesteps import draw_levels, raise_some, shift_for_length
 
 
 @dataclass(frozen=True)
 class FlowRecipe:
-    """How noise, levels and masks are drawn; the defaults are the published ones."""
+    """How noise, levels and masks are drawn; the defaults are the published ones.
+
+    ``high_share`` of the levels are drawn between ``high_from`` and 1 instead, after the shift by length.
+    """
 
     levels: str = "trunc_logit_normal"
     shift_by_length: bool = True
+    high_share: float = 0.0
+    high_from: float = 0.75
     couple: bool = True
     context_dropout: float = 0.1
     mask_shares: tuple[float, float, float] = MASK_SHARES
@@ -54,6 +59,7 @@ def draw_noise(batch: Batch, recipe: FlowRecipe, frames_per_second: float, gener
     t = draw_levels(recipe.levels, size, generator)
     if recipe.shift_by_length:
         t = shift_for_length(t, batch.source_frames_B.cpu())
+    t = raise_some(t, recipe.high_share, recipe.high_from, generator)
     valid = batch.valid_B.cpu()
     if bool((valid < num_frames).any()):
         valid = extend_into_silence(valid, num_frames, recipe.silence_seconds * frames_per_second, generator)
