@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import shutil
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,23 +198,58 @@ def test_any_number_of_processes_renders_the_same_clips(monkeypatch: pytest.Monk
 def test_no_pool_is_larger_than_windows_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    class Pool:
+    class Pool(ThreadPoolExecutor):
         def __init__(self, num_processes: int, *_: object) -> None:
             asked.append(num_processes)
-
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def map(self, work: object, items: Sequence[int]) -> list[int]:
-            return [-item for item in items]
+            super().__init__(1)
 
     monkeypatch.setattr(shared_work, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(shared_work, "_do", operator.neg)
     assert shared_work.shared(operator.neg, range(200), 96) == [-item for item in range(200)]
     assert shared_work.shared(operator.neg, [1, 2], 96) == [-1, -2]
     assert shared_work.shared(operator.neg, [], 96) == []
     assert asked == [61, 2]
+
+
+WORKING = """
+import os, sys, time
+from pathlib import Path
+from sa3_training.shared_work import shared
+
+def take_long(folder):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    try:
+        shared(take_long, [sys.argv[1]] * 6, 2)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+"""Every process leaves a sign that names it, then works for ten minutes."""
+
+
+def test_an_interrupt_ends_shared_work_at_once_and_leaves_no_process(tmp_path: Path) -> None:
+    script, signs = tmp_path / "working.py", tmp_path / "signs"
+    script.write_text(WORKING)
+    signs.mkdir()
+    path = {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(signs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | path, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(signs.iterdir())) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    out, complaints = process.communicate(timeout=30)
+    assert (out, complaints, process.returncode) == ("stopped\n", "", 0)
+    assert time.monotonic() - asked < 10, "a quiet machine takes a tenth of a second"
+    for sign in signs.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(sign.name), 0)
 
 
 def test_lengths_vary_evenly_in_octaves_at_one_cost() -> None:
