@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sa3_daw.generation.model import load_model
 from sa3_daw.models.specs import ModelSpec
 from sa3_training.cli import main
-from sa3_training.corpus.sounds import SOUND_FONT_VARIABLE
+from sa3_training.corpus.score import Score
+from sa3_training.corpus.seeds import JUDGE_UNSEEN, REPORT
+from sa3_training.corpus.sounds import SAMPLE_RATE, SOUND_FONT_VARIABLE
+from sa3_training.evaluation import material
+from sa3_training.evaluation import nano as nano_measures
 from sa3_training.export import export
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform
@@ -43,9 +49,34 @@ def test_an_exported_model_loads_strictly_and_keeps_its_weights(tmp_path: Path) 
 
 def test_recipe_seeds_are_disjoint_by_use() -> None:
     for recipe in (nano(), nano_on_gpu()):
-        uses = [set(recipe.clip_seeds), set(recipe.long_seeds)]
-        assert sum(map(len, uses)) == len(set.union(*uses))
-        assert max(set.union(*uses)) < 100_000 <= min(recipe.held_out_seeds)
+        assert set(recipe.fit_seeds) <= set(recipe.clip_seeds)
+        uses = [
+            recipe.clip_seeds, recipe.long_seeds, recipe.solo_seeds, recipe.judge_teaching_seeds,
+            recipe.held_out_seeds, JUDGE_UNSEEN, REPORT,
+        ]  # fmt: skip
+        assert len(set().union(*uses)) == sum(map(len, uses))
+
+
+class Noting:
+    """A synthesiser of clicks that notes which seeds it was asked for."""
+
+    def __init__(self, *_: object) -> None:
+        self.seeds: set[int] = set()
+
+    def render(self, score: Score, seconds: float) -> NDArray[np.float32]:
+        self.seeds.add(score.seed)
+        return np.tile(np.eye(1, round(seconds * SAMPLE_RATE), dtype=np.float32), (2, 1))
+
+
+def test_the_report_hears_only_clips_that_chose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    synthesiser = Noting()
+    for module in (material, nano_measures):
+        monkeypatch.setattr(module, "SECONDS", 0.5)
+    monkeypatch.setattr(material, "Renderer", lambda path: synthesiser)
+    material.clips_of_corpus(Path("any.sf3"))
+    assert synthesiser.seeds == set(REPORT[: material.MOST_CLIPS])
+    nano_measures.corpus(synthesiser)
+    assert synthesiser.seeds == set(REPORT)
 
 
 def test_the_distilled_nano_needs_neither_guidance_nor_euler() -> None:

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Any
 
 from sa3_daw.generation.beat_grid import BEAT_GRID_DIM
+from sa3_training.corpus.seeds import CHOOSING, JUDGE_TEACHING
 from sa3_training.data.corpus_pool import MAX_TOKENS, Lengths
-from sa3_training.evaluation.families import TEACHING_SEEDS
 from sa3_training.flow.loss import FlowRecipe
 from sa3_training.loop import LoopRecipe
 from sa3_training.stages.decoder import DecoderRecipe
@@ -41,7 +41,7 @@ class NanoSize:
 
 @dataclass(frozen=True)
 class NanoRecipe:
-    """Everything that decides nano's weights, besides the sound font. Seeds are corpus seeds, disjoint by use."""
+    """Everything that decides nano's weights, besides the sound font. ``corpus/seeds.py`` says which are for what."""
 
     size: NanoSize
     fit_seeds: range
@@ -79,7 +79,7 @@ def nano() -> NanoRecipe:
         clip_frames=220,
         long_seeds=range(20_000, 21_500),
         long_frames=650,
-        held_out_seeds=range(100_000, 100_064),
+        held_out_seeds=CHOOSING,
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=1760),
         dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(120),
@@ -92,7 +92,7 @@ def nano() -> NanoRecipe:
         warm_up_loop=minutes(20),
         post=PostRecipe(),
         post_loop=minutes(30),
-        judge_teaching_seeds=TEACHING_SEEDS,
+        judge_teaching_seeds=JUDGE_TEACHING,
         judge_seeds=12,
     )
 
@@ -107,7 +107,7 @@ def nano_on_gpu() -> NanoRecipe:
         clip_frames=220,
         long_seeds=range(20_000, 23_000),
         long_frames=650,
-        held_out_seeds=range(100_000, 100_064),
+        held_out_seeds=CHOOSING,
         lengths=Lengths(shortest_frames=48, longest_frames=648, frames_per_batch=32_768),
         dit=DitRecipe(flow=NANO_FLOW),
         dit_loop=minutes(12),
@@ -120,7 +120,7 @@ def nano_on_gpu() -> NanoRecipe:
         warm_up_loop=minutes(3),
         post=PostRecipe(),
         post_loop=minutes(4),
-        judge_teaching_seeds=TEACHING_SEEDS,
+        judge_teaching_seeds=JUDGE_TEACHING,
         judge_seeds=24,
     )
 

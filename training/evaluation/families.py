@@ -28,8 +28,6 @@ PROMPTS = {
 }
 """Families and words for them; drums is a whole kit."""
 
-TEACHING_SEEDS = range(40_000, 40_400)
-UNSEEN_SEEDS = range(110_000, 110_200)
 SECONDS = 6.0
 
 AUDIBLE = 30.0

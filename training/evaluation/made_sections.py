@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from sa3_daw.generation.model import LoadedModel
+from sa3_training.corpus.seeds import JUDGE_TEACHING, JUDGE_UNSEEN
 from sa3_training.corpus.sounds import Renderer
 from sa3_training.evaluation import musicnn, notes, timing, words
 from sa3_training.evaluation import nano as nano_measures
 from sa3_training.evaluation.families import PROMPTS as FAMILY_PROMPTS
-from sa3_training.evaluation.families import TEACHING_SEEDS, UNSEEN_SEEDS, learn, share_first, solo_clips
+from sa3_training.evaluation.families import learn, share_first, solo_clips
 from sa3_training.evaluation.likeness import closest, distance, frechet
 from sa3_training.evaluation.material import Asked, Real
 from sa3_training.evaluation.page import Page
@@ -121,12 +122,12 @@ def obedience(
 def families(asked: Sequence[Asked], model: LoadedModel, sound_font: Path, page: Page) -> dict[str, float]:
     """Let a small classifier, taught by nano's corpus as the codec passes it on, say which family it hears."""
     renderer = Renderer(sound_font)
-    judge = learn(coded(model, solo_clips(renderer, TEACHING_SEEDS)))
+    judge = learn(coded(model, solo_clips(renderer, JUDGE_TEACHING)))
     made = [(clip.family, clip.audio_CS) for clip in asked]
     numbers = {
         "right_family_first": share_first(judge, made),
         "prompts": float(len(made)),
-        "of_unseen_corpus": share_first(judge, coded(model, solo_clips(renderer, UNSEEN_SEEDS))),
+        "of_unseen_corpus": share_first(judge, coded(model, solo_clips(renderer, JUDGE_UNSEEN))),
         "chance": 1 / len(judge.names),
     }
     for family in FAMILY_PROMPTS:

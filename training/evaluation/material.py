@@ -17,12 +17,13 @@ from sa3_daw.generation.model import LoadedModel
 from sa3_daw.music.key import NAMES
 from sa3_training.corpus.captions import caption
 from sa3_training.corpus.score import compose
+from sa3_training.corpus.seeds import REPORT
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
 from sa3_training.data.describe import describe
 from sa3_training.data.folder import Sound, scan
 from sa3_training.data.latents import model_rate
 from sa3_training.evaluation.families import PROMPTS as FAMILY_PROMPTS
-from sa3_training.evaluation.nano import HELD_OUT, tempi
+from sa3_training.evaluation.nano import tempi
 from sa3_training.lora.preview import generate
 
 SECONDS = 6.0
@@ -66,7 +67,7 @@ def clips_of_folder(folder: Path, rate: int) -> list[Real]:
 def clips_of_corpus(sound_font: Path) -> list[Real]:
     """Return clips of nano's corpus that no training saw."""
     renderer = Renderer(sound_font)
-    scores = [compose(seed, SECONDS) for seed in range(HELD_OUT.start, HELD_OUT.start + MOST_CLIPS)]
+    scores = [compose(seed, SECONDS) for seed in REPORT[:MOST_CLIPS]]
     return [
         Real(
             f"corpus {score.seed}",

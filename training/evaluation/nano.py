@@ -17,7 +17,8 @@ from torch import Tensor
 from sa3_daw.generation.model import LoadedModel
 from sa3_training import measures
 from sa3_training.corpus.score import compose
-from sa3_training.corpus.sounds import Renderer
+from sa3_training.corpus.seeds import REPORT
+from sa3_training.corpus.sounds import Renders
 from sa3_training.lora.preview import generate
 
 SAMPLE_RATE = 44100
@@ -32,7 +33,6 @@ CHORD_CLASSES = (9, 11, 0, 4, 5, 7)
 """A, B, C, E, F, G: the notes of every chord of the corpus."""
 
 PROMPTS = {"drums": "house drums", "hats": "closed hi-hats", "pad": "warm pad chords", "bass": "deep sub bass line"}
-HELD_OUT = range(100_000, 100_024)
 
 
 def tempi(seeds: range) -> list[float]:
@@ -99,16 +99,16 @@ def _chords_in_tune(clip: Tensor) -> float:
     return measures.spectral_share_in_tune(clip, CHORD_CLASSES)
 
 
-def held_out(renderer: Renderer, seeds: range) -> Iterator[tuple[tuple[str, ...], float, Tensor]]:
+def held_out(renderer: Renders, seeds: range) -> Iterator[tuple[tuple[str, ...], float, Tensor]]:
     """Yield parts, tempo and audio [2, S] of corpus clips that no training saw."""
     for seed in seeds:
         score = compose(seed, SECONDS)
         yield score.parts, score.bpm, torch.from_numpy(renderer.render(score, SECONDS))
 
 
-def corpus(renderer: Renderer) -> dict[str, float]:
+def corpus(renderer: Renders) -> dict[str, float]:
     """Measure held-out corpus clips as ``generated`` measures the model's: the ceiling."""
-    clips = list(held_out(renderer, range(HELD_OUT.start, HELD_OUT.start + 150)))
+    clips = list(held_out(renderer, REPORT))
     drums = [measures.beat_score(audio.mean(0), bpm) for parts, bpm, audio in clips if len(parts) == 3]
     bass = [measures.pitches_hertz(audio.mean(0))[0] for parts, _, audio in clips if parts == ("bass",)]
     pads = [_chords_in_tune(audio.mean(0)) for parts, _, audio in clips if parts == ("pad",)]
