@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -79,7 +80,15 @@ def test_a_host_that_lies_gets_its_input_back(lonely: OwnHost, lie: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "state", [b"", b"\xff\xfe\x00", b"{", b'{"format": "other"}', b'{"format":"sa3-daw plugin state","version":"x"}']
+    "state",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"{",
+        b'{"format": "other"}',
+        b'{"format":"sa3-daw plugin state","version":"x"}',
+        pytest.param(b'{"a":' + b"[" * 1_000_000, id="a million brackets"),
+    ],
 )
 def test_a_state_that_cannot_be_read_changes_nothing_and_does_not_crash(lonely: OwnHost, state: bytes) -> None:
     before = lonely.state()
@@ -93,6 +102,41 @@ def test_absurd_values_in_a_state_are_brought_into_range(lonely: OwnHost) -> Non
     with_recipe(lonely, num_bars=-1, seconds=1e300, steps="many", num_variations=10**12, prompt=7)
     recipe = lonely.state()["recipe"]
     assert (recipe["num_bars"], recipe["seconds"], recipe["num_variations"]) == (0.25, 380.0, 8)
+
+
+TAKE = {"take_id": "1", "audio": "ab" * 32, "label": "generate", "num_samples": RATE}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"bpm": 1e-300},
+        {"start_ppq": 1e300},
+        {"start_ppq": -1e11},
+        {"denominator": 3},
+        {"num_samples": -1},
+        {"num_samples": 2**62},
+        {"sample_rate": 0},
+        {"variation": 2**62},
+        {"job": {"num_samples": 2**62}},
+        {"job": {"num_samples": 2**62, "sample_rate": 0}},
+        {"job": {"num_samples": RATE, "sample_rate": 0}},
+        {"job": {"tempo_map": [{"position_ppq": 0.0, "bpm": 1e-300}]}},
+        {"job": {"tempo_map": [{"position_ppq": 0.0, "bpm": 120.0}, {"position_ppq": 1e300, "bpm": 90.0}]}},
+    ],
+)
+def test_a_take_of_a_state_that_cannot_be_is_left_out(lonely: OwnHost, lie: dict[str, Any]) -> None:
+    lonely.set_state({**lonely.state(), "takes": [TAKE, {**TAKE, "take_id": "2", **lie}], "chosen_take": 1})
+    assert [take["take_id"] for take in lonely.takes()] == ["1"]
+
+
+def test_a_state_that_was_cut_anywhere_changes_nothing(lonely: OwnHost) -> None:
+    with_recipe(lonely)
+    before = lonely.state()
+    whole = json.dumps({**before, "recipe": {**before["recipe"], "prompt": "another"}}).encode()
+    for end in range(0, len(whole), 97):
+        lonely.set_state(whole[:end])
+    assert lonely.state() == before
 
 
 def test_a_state_of_a_newer_plugin_is_given_back_as_it_was(lonely: OwnHost) -> None:

@@ -229,17 +229,12 @@ def test_a_take_that_is_begun_while_another_is_sought_is_followed_to_its_end(
     copy.until("take", lambda: RECIPE["seed"] in {take["job"]["seed"] for take in copy.takes()})
 
 
-@pytest.mark.parametrize("lie", [{"start_ppq": 1e300}, {"denominator": 3}])
-def test_a_take_whose_place_no_song_has_plays_as_silence_and_is_told_when_it_is_edited(
-    open_window: OpenWindow, shared: RunningDaemon, lie: dict[str, Any]
-) -> None:
-    host = ready(open_window, shared)
-    take = host.make("generate")
-    odd = {**take, **lie, "job": {**take["job"], "tempo_map": []}}
-    host.set_state({**host.state(), "takes": [odd], "chosen_take": 0})
-    host.click("restyle")
-    host.until("message", lambda: "place cannot be used" in host.status())
-    assert play(host, RATE).any() == ("denominator" in lie)
+def test_a_take_that_cannot_be_is_told_and_the_rest_of_the_state_is_used(lonely: WindowHost) -> None:
+    take = {"take_id": "1", "audio": "ab" * 32, "num_samples": RATE}
+    recipe = {**lonely.state()["recipe"], "prompt": "kept"}
+    lonely.set_state({**lonely.state(), "recipe": recipe, "takes": [take, {**take, "bpm": 1e-300}]})
+    lonely.until("message", lambda: "says what cannot be" in lonely.status())
+    assert lonely.parts()["takes"]["rows"] == 1 and lonely.parts()["prompt"]["text"] == "kept"
 
 
 def test_a_full_capture_of_380_s_is_whole(lonely: WindowHost) -> None:

@@ -125,15 +125,14 @@ void Processor::setStateInformation(const void* bytes, int num_bytes) {
         newer_state_.reset();
         if (read.is_newer) newer_state_.append(bytes, static_cast<size_t>(num_bytes));
     }
-    if (!read.state) {
-        session_.set_message(read.problem);
-        return;
+    if (read.state) {
+        parameters_.from_json(read.state->parameters);
+        window_scale_ = read.state->window_scale;
+        is_dark_ = read.state->is_dark;
+        session_.restore(read.state->session);
+        offline_patience_seconds_ = kOfflinePatienceSeconds;
     }
-    parameters_.from_json(read.state->parameters);
-    window_scale_ = read.state->window_scale;
-    is_dark_ = read.state->is_dark;
-    session_.restore(read.state->session);
-    offline_patience_seconds_ = kOfflinePatienceSeconds;
+    session_.set_message(read.problem);
 }
 
 juce::AudioProcessorEditor* Processor::createEditor() { return new Editor(*this); }

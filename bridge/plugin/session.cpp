@@ -310,13 +310,8 @@ void Session::submit_edit(const char* label, const TakeEntry& source, Job job) {
     if (job.tempo_map.empty()) job.tempo_map = {{0.0, from.bpm, from.numerator, from.denominator}};
     TakeFacts facts;
     facts.label = label;
-    try {
-        job.start_sample = std::max<std::int64_t>(0, TempoMap(job.tempo_map).sample_at(from.start_ppq, from.sample_rate));
-        place(facts, from.start_ppq, job.tempo_map);
-    } catch (const std::exception& error) {  // a state may hold a place, tempo or metre that no song has
-        message_ = std::string("The take's place cannot be used: ") + error.what() + ".";
-        return;
-    }
+    job.start_sample = std::max<std::int64_t>(0, TempoMap(job.tempo_map).sample_at(from.start_ppq, from.sample_rate));
+    place(facts, from.start_ppq, job.tempo_map);
     submit(std::move(job), std::move(facts), source.audio);
 }
 
@@ -474,7 +469,6 @@ void Session::restore(const SavedSession& saved) {
         transport_ = latch_.read();
     }
     anchor_ppq_ = saved.anchor_ppq;
-    message_.clear();
 }
 
 void Session::set_message(std::string message) {

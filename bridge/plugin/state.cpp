@@ -1,6 +1,7 @@
 // Writing and reading the state. Knows no processor and no daemon.
 #include "state.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "json_fields.h"
@@ -14,8 +15,28 @@ namespace {
 constexpr const char* kFormat = "sa3-daw plugin state";
 constexpr int kVersion = 1;
 constexpr int kMaxBytes = 16 << 20;
+constexpr int kMaxNesting = 32;
+constexpr std::int64_t kMaxVariations = 64;
 
-bool is_positive(double value) { return std::isfinite(value) && value > 0.0; }
+/// How deep the JSON parser would recurse into a text.
+int nesting(const char* text, int num_bytes) {
+    int depth = 0, deepest = 0;
+    char quote = 0;  // of the string that is being passed
+    for (int i = 0; i < num_bytes; ++i) {
+        const char c = text[i];
+        if (quote != 0 && c == '\\')
+            ++i;
+        else if (quote != 0)
+            quote = c == quote ? 0 : quote;
+        else if (c == '"' || c == '\'')
+            quote = c;
+        else if (c == '[' || c == '{')
+            deepest = std::max(deepest, ++depth);
+        else if (c == ']' || c == '}')
+            --depth;
+    }
+    return deepest;
+}
 
 /// JSON rounds the last bits of a number, but a daemon knows a job again by every bit.
 juce::String exact_text(const Job& job) {
@@ -35,11 +56,21 @@ void read_exactly(const juce::String& text, Job& job) {
     }
 }
 
+bool is_length(std::int64_t num_samples) { return num_samples > 0 && num_samples <= TakeAudio::kMaxSamples; }
+bool is_rate(std::int64_t sample_rate) { return sample_rate >= 1000 && sample_rate <= 768000; }
+
+bool is_usable(const Job& job) {
+    const auto& map = job.tempo_map;
+    const auto is_true = [](const TempoPoint& point) { return is_tempo(point.bpm) && is_position(point.position_ppq); };
+    const bool has_length = is_length(job.num_samples) && is_rate(job.sample_rate);
+    return (has_length || job.num_samples == 0) &&
+           (map.empty() || (!check_tempo_map(map) && std::all_of(map.begin(), map.end(), is_true)));
+}
+
 bool is_usable(const TakeFacts& facts) {
-    return (!facts.audio.empty() || facts.is_unfinished()) && is_positive(facts.bpm) && facts.bpm <= 1000.0 && std::isfinite(facts.start_ppq) &&
-           facts.num_samples > 0 && facts.num_samples <= TakeAudio::kMaxSamples && facts.sample_rate >= 1000 &&
-           facts.sample_rate <= 768000 && facts.numerator >= 1 && facts.numerator <= 64 && facts.denominator >= 1 &&
-           facts.denominator <= 32;
+    return (!facts.audio.empty() || facts.is_unfinished()) && is_usable(facts.job) && is_tempo(facts.bpm) &&
+           is_metre(facts.numerator, facts.denominator) && is_position(facts.start_ppq) && is_length(facts.num_samples) &&
+           is_rate(facts.sample_rate) && facts.variation >= 0 && facts.variation < kMaxVariations;
 }
 
 juce::var write_transport(const SavedSession& session) {
@@ -64,7 +95,7 @@ void read_transport(const juce::var& from, SavedSession& session) {
     transport.numerator = from.getProperty("numerator", 4);
     transport.denominator = from.getProperty("denominator", 4);
     const double anchor_ppq = from.getProperty("anchor_ppq", 0.0);
-    session.anchor_ppq = std::isfinite(anchor_ppq) ? anchor_ppq : 0.0;
+    session.anchor_ppq = is_position(anchor_ppq) ? anchor_ppq : 0.0;
 }
 
 }  // namespace
@@ -95,6 +126,7 @@ ReadState read_state(const void* bytes, int num_bytes) {
     if (bytes == nullptr || num_bytes <= 0 || num_bytes > kMaxBytes) return {{}, corrupt, false};
     const auto* text = static_cast<const char*>(bytes);
     if (!juce::CharPointer_UTF8::isValidString(text, num_bytes)) return {{}, corrupt, false};
+    if (nesting(text, num_bytes) > kMaxNesting) return {{}, corrupt, false};
     juce::var root;
     if (juce::JSON::parse(juce::String::fromUTF8(text, num_bytes), root).failed()) return {{}, corrupt, false};
     if (root["format"].toString() != kFormat || !root["version"].isInt()) return {{}, corrupt, false};
@@ -102,6 +134,7 @@ ReadState read_state(const void* bytes, int num_bytes) {
         return {{}, "The saved state is from a newer plugin; it is kept as it is, but its settings are not used.", true};
 
     SavedState state;
+    std::string problem;
     from_json(root["recipe"], state.session.recipe);
     state.parameters = root["parameters"];
     read_transport(root["transport"], state.session);
@@ -111,15 +144,17 @@ ReadState read_state(const void* bytes, int num_bytes) {
             TakeFacts facts;
             from_json(takes->getReference(i), facts);
             if (facts.is_unfinished()) read_exactly(takes->getReference(i)["exact_job"].toString(), facts.job);
-            if (check_tempo_map(facts.job.tempo_map)) facts.job.tempo_map.clear();
-            if (!is_usable(facts)) continue;
+            if (!is_usable(facts)) {
+                problem = "A take of the saved state says what cannot be; it is left out.";
+                continue;
+            }
             if (i == chosen) state.session.chosen = static_cast<std::int64_t>(state.session.takes.size());
             state.session.takes.push_back(std::move(facts));
         }
     const double scale = root.getProperty("window_scale", 1.0);
     state.window_scale = std::isfinite(scale) ? juce::jlimit(0.5, 3.0, scale) : 1.0;
     state.is_dark = root.getProperty("is_dark", true);
-    return {state, "", false};
+    return {state, problem, false};
 }
 
 }  // namespace sa3::plugin

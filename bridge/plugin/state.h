@@ -19,7 +19,8 @@ struct SavedState {
 
 juce::String write_state(const SavedState& state);
 
-/// A state, or in one sentence why it cannot be read. `is_newer`: written by a newer plugin, to be kept as it is.
+/// A state, or none, and in one sentence what of it cannot be used. Every number in it is in range but the recipe's.
+/// `is_newer`: written by a newer plugin, to be kept as it is.
 struct ReadState {
     std::optional<SavedState> state;
     std::string problem;

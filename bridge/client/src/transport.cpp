@@ -8,18 +8,21 @@ namespace {
 
 constexpr double kMinBpm = 1.0;  // a host that claims less lies, and a denormal one makes places infinite
 constexpr double kMaxBpm = 1000.0;
-constexpr double kMaxPpq = 1099511627776.0;  // 2^40 quarter notes: 17 000 years at 120 BPM
+constexpr double kMaxPpq = 68719476736.0;  // 2^36 quarter notes: in samples, it fits 64 bits at any tempo and rate
 constexpr double kProblemSeconds = 0.5;
 constexpr int kSuspiciousBlocks = 16;
 constexpr double kTickTolerance = 1e-6;  // of a tick: what a double of a song's length cannot hold
 
-bool is_power_of_two_up_to_32(std::int32_t value) SA3_NONBLOCKING {
-    return value >= 1 && value <= 32 && (value & (value - 1)) == 0;
+}  // namespace
+
+bool is_tempo(double bpm) SA3_NONBLOCKING { return bpm >= kMinBpm && bpm <= kMaxBpm; }
+
+bool is_metre(std::int64_t numerator, std::int64_t denominator) SA3_NONBLOCKING {
+    const bool is_power_of_two = (denominator & (denominator - 1)) == 0;
+    return numerator >= 1 && numerator <= 64 && denominator >= 1 && denominator <= 32 && is_power_of_two;
 }
 
-bool is_position(double ppq) SA3_NONBLOCKING { return std::abs(ppq) <= kMaxPpq; }  // false for NaN
-
-}  // namespace
+bool is_position(double ppq) SA3_NONBLOCKING { return std::abs(ppq) <= kMaxPpq; }
 
 std::string describe_problems(std::uint32_t problems) {
     if (problems & kTempoAbsurd) return "The host reports an impossible tempo; the last good one is used.";
@@ -66,8 +69,7 @@ HostPosition TransportLatch::update(const HostPosition& position, double sample_
 }
 
 void TransportLatch::restore(const Transport& saved) {
-    if (!(saved.bpm >= kMinBpm && saved.bpm <= kMaxBpm)) return;
-    if (saved.numerator < 1 || saved.numerator > 64 || !is_power_of_two_up_to_32(saved.denominator)) return;
+    if (!is_tempo(saved.bpm) || !is_metre(saved.numerator, saved.denominator)) return;
     now_.has_tempo = saved.has_tempo;
     now_.bpm = saved.bpm;
     now_.numerator = saved.numerator;
@@ -88,7 +90,7 @@ void TransportLatch::note(std::uint32_t problem) SA3_NONBLOCKING {
 
 void TransportLatch::check_tempo(const HostPosition& position) SA3_NONBLOCKING {
     if (position.bpm) {
-        if (*position.bpm >= kMinBpm && *position.bpm <= kMaxBpm) {
+        if (is_tempo(*position.bpm)) {
             now_.bpm = *position.bpm;
             now_.has_tempo = true;
         } else {
@@ -96,7 +98,7 @@ void TransportLatch::check_tempo(const HostPosition& position) SA3_NONBLOCKING {
         }
     }
     if (position.numerator && position.denominator) {
-        if (*position.numerator >= 1 && *position.numerator <= 64 && is_power_of_two_up_to_32(*position.denominator)) {
+        if (is_metre(*position.numerator, *position.denominator)) {
             now_.numerator = *position.numerator;
             now_.denominator = *position.denominator;
         } else {

@@ -30,12 +30,21 @@ struct HostPosition {
     std::optional<double> cycle_end_ppq;
 };
 
+// What of a host, or of a saved session, can be true; NaN never is. [thread-safe, audio-thread]
+
+/// 1 to 1000 BPM.
+bool is_tempo(double bpm) SA3_NONBLOCKING;
+/// 1 to 64 over a power of two up to 32.
+bool is_metre(std::int64_t numerator, std::int64_t denominator) SA3_NONBLOCKING;
+/// Within 2^36 quarter notes of the origin: a thousand years at 120 BPM.
+bool is_position(double ppq) SA3_NONBLOCKING;
+
 /// What was wrong with the host's words lately; each bit stays set for half a second or more after the last offence.
 enum TransportProblem : std::uint32_t {
-    kTempoAbsurd = 1u << 0,     // not finite, not above 0, above 1000: the last valid tempo stays in force
+    kTempoAbsurd = 1u << 0,     // not is_tempo(): the last valid tempo stays in force
     kMetreAbsurd = 1u << 1,     // the last valid metre stays in force
     kCycleEmpty = 1u << 2,      // zero, negative or not finite: the last valid cycle stays
-    kPositionAbsurd = 1u << 3,  // ppq not finite or beyond 2^40: counted as "no position"
+    kPositionAbsurd = 1u << 3,  // not is_position(): counted as "no position"
     kPositionLies = 1u << 4,    // plays, but the position does not move with the tempo (stuck, or creeping)
 };
 
