@@ -7,19 +7,33 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import pytest
 
-from sa3_daw.client import Cancelled, Finished, JobCancelled, Progress
+from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobCancelled, Progress
 from sa3_daw.daemon.engine_handle import LONGEST_DELAY_SECONDS, RestartPolicy
 from sa3_daw.errors import DaemonUnreachable, EngineDead
-from tests.running_daemon import PATIENCE_SECONDS, RunningDaemon, a_job, data_dir, environment, is_running, wait_for
+from sa3_daw.job import Job
+from tests import fake_engine
+from tests.running_daemon import (
+    PATIENCE_SECONDS,
+    ROOT,
+    RunningDaemon,
+    a_job,
+    data_dir,
+    environment,
+    is_running,
+    wait_for,
+)
 
 MAX_FRONT_BYTES = 80 << 20
 READY_SECONDS = 1.0
 DEATH_NOTICED_SECONDS = 2.0
+DISK_THAT_NEVER_FLUSHES = "import os, time; os.fsync = lambda _: time.sleep(3600)"
 
 
 def test_engine_killed_while_a_job_runs_fails_it_and_the_next_job_runs(tmp_path: Path) -> None:
@@ -147,6 +161,57 @@ def test_a_new_daemon_fails_the_jobs_its_predecessor_left_and_takes_them_again(t
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events] == ["accepted"] * 2 + ["ended"] * 2 + ["accepted", "ended"]
     assert [event["job"]["seed"] for event in events if event["event"] == "accepted"] == [7, 7, 7]
+
+
+def test_what_a_job_had_made_when_the_daemon_was_killed_is_an_interrupted_take(tmp_path: Path) -> None:
+    job = replace(a_job("chunk=1000 stop_after=3000", num_samples=10_000), draft=True)
+    kill_a_daemon_that_has_sent(3000, job, RunningDaemon(tmp_path / "run"))
+    with RunningDaemon(tmp_path / "run") as successor, successor.client() as client:
+        check_interrupted_take(client, job, 3000)
+        assert [end.code for end in client.status().ended] == ["engine_dead"]
+    check_nothing_is_left(data_dir(tmp_path / "run"))
+
+
+def test_a_daemon_killed_before_the_takes_of_a_job_that_has_ended_were_stored_stores_them_later(tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(DISK_THAT_NEVER_FLUSHES)
+    job = a_job("chunk=1000 chunk_ms=20", num_samples=40_000)
+    daemon = RunningDaemon(tmp_path / "run", PYTHONPATH=f"{hooks}{os.pathsep}{ROOT}")
+    num_sent = kill_a_daemon_that_has_sent(3000, job, daemon, cancel=True)
+    with RunningDaemon(tmp_path / "run") as successor, successor.client() as client:
+        check_interrupted_take(client, job, num_sent)
+        assert client.status().ended == ()
+    check_nothing_is_left(data_dir(tmp_path / "run"))
+    lines = (data_dir(tmp_path / "run") / "log" / "requests.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["accepted", "ended"]
+
+
+def kill_a_daemon_that_has_sent(num_samples: int, job: Job, daemon: RunningDaemon, *, cancel: bool = False) -> int:
+    """Kill it once so many samples have come, or after a cancel then; return how many came in all."""
+    with daemon.client() as client:
+        stream, num_received, is_cancelled = client.submit(job), 0, False
+        while num_received < num_samples or (cancel and not is_cancelled):
+            event = next(stream)
+            is_cancelled = isinstance(event, Cancelled)
+            if isinstance(event, AudioChunk) and not event.draft:
+                num_received += event.samples.shape[1]
+                if cancel and num_received == num_samples:
+                    stream.cancel()
+        daemon.process.kill()
+        daemon.process.wait(PATIENCE_SECONDS)
+    return num_received
+
+
+def check_interrupted_take(client: Client, job: Job, num_samples: int) -> None:
+    wait_for("the take", lambda: bool(client.list_takes()))
+    (take,) = client.list_takes()
+    assert take.interrupted and take.job_id == job.job_id and take.made.num_samples == num_samples
+    assert np.array_equal(client.get_audio(take.audio), fake_engine.tone(job)[:, :num_samples])
+
+
+def check_nothing_is_left(folder: Path) -> None:
+    assert not list((folder / "live").iterdir()) and not list((folder / "incoming").iterdir())
 
 
 def test_a_second_daemon_of_the_same_data_folder_says_who_holds_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.recorder import Recorder
 from sa3_daw.daemon.spool import AudioSpool
-from sa3_daw.daemon.take_index import TakeIndex
 from sa3_daw.daemon.takes import TakeStore
-from sa3_daw.protocol.messages import Audio, ListTakes, Take
+from sa3_daw.errors import InvalidField
+from sa3_daw.protocol.messages import Audio, ChangeTake, ListTakes, Take
 from sa3_daw.take import TakeMade
 from tests.running_daemon import a_job
 
@@ -53,20 +54,27 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.takes.close()
 
 
-def test_a_take_can_be_deleted_on_a_disk_so_full_that_the_index_cannot_change(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def test_a_take_deleted_while_the_index_cannot_change_is_gone_at_once_and_for_good(
+    store: Store, tmp_path: Path
 ) -> None:
-    take = store.make(1)
-    path, remove = store.audio.path(take.audio), TakeIndex.remove
+    one, other = store.make(1), store.make(2)
+    with closing(sqlite3.connect(tmp_path / "takes.sqlite")) as another:
+        another.execute("BEGIN IMMEDIATE")  # As on a full disk, nothing can be written.
+        assert store.takes.delete(one.take_id)
+        assert not store.audio.path(one.audio).exists()
+        assert [take.take_id for take in store.takes.search(ListTakes())] == [other.take_id]
+        assert store.takes.status().num_takes == 1 and not store.takes.delete(one.take_id)
+        with pytest.raises(InvalidField, match="take_id"):
+            store.takes.change(ChangeTake(one.take_id, starred=True))
+        assert rows(another) == 2
+    assert store.takes.delete(other.take_id)
+    with closing(sqlite3.connect(tmp_path / "takes.sqlite")) as another:
+        assert rows(another) == 0
 
-    def full(index: TakeIndex, take_id: str) -> None:
-        if path.exists():
-            raise sqlite3.OperationalError("database or disk is full")
-        remove(index, take_id)
 
-    monkeypatch.setattr(TakeIndex, "remove", full)
-    assert store.takes.delete(take.take_id)
-    assert not path.exists() and store.takes.search(ListTakes()) == ()
+def rows(index: sqlite3.Connection) -> int:
+    number: int = index.execute("SELECT count(*) FROM takes").fetchone()[0]
+    return number
 
 
 def test_audio_of_another_take_stays_when_one_goes(store: Store) -> None:

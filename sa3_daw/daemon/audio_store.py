@@ -9,7 +9,9 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +20,7 @@ from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.job_checks import ADDRESS, ADDRESS_WORDS
 from sa3_daw.daemon.limits import MAX_AUDIO_SAMPLES, MAX_PIECE_SAMPLES, MAX_UPLOADS
-from sa3_daw.daemon.spool import AudioSpool, read_piece
+from sa3_daw.daemon.spool import AudioSpool, read_piece, spool_path
 from sa3_daw.errors import LimitExceeded, RequestError, invalid
 from sa3_daw.protocol.messages import GetAudio, GetAudioReply, HasAudioReply, PutAudio, PutAudioReply
 
@@ -42,16 +44,18 @@ class AudioStore:
 
     def __init__(self, data_dir: Path, back_room: BackRoom) -> None:
         self._data_dir = data_dir
+        self._incoming = data_dir / "incoming"
         self._back_room = back_room
         self._uploads: dict[tuple[Address, str], Upload] = {}
         self._sealing: list[Address] = []
-        self._num_files = 0
+        self._left: dict[str, list[Path]] = {}
         self.num_bytes = 0
         """What finished audio uses on disk, as far as it was seen."""
 
     def open(self) -> None:
-        """Clear away what an earlier daemon left half done, and measure the rest."""
-        shutil.rmtree(self._data_dir / "incoming", ignore_errors=True)
+        """Look what an earlier daemon left half done, to be had until ``drop_left``, and measure the rest."""
+        for path in _files_in(self._incoming):
+            self._left.setdefault(path.name.rsplit(".", 3)[0], []).append(path)
         self.num_bytes = sum(size for _, size, _ in self.files())
 
     def files(self) -> Iterator[tuple[str, int, float]]:
@@ -131,8 +135,26 @@ class AudioStore:
 
     def spool(self, name: str, num_samples: int) -> AudioSpool:
         """Return a spool in a file of its own, even while an earlier one of that name, which is ours, is sealed."""
-        self._num_files += 1
-        return AudioSpool(self._data_dir / "incoming" / f"{name}.{self._num_files}.part", num_samples)
+        return AudioSpool(spool_path(self._incoming, name, num_samples), num_samples)
+
+    def take_left(self, name: str) -> AudioSpool | None:
+        """Return the spool of that name that an earlier daemon left, the fullest of several."""
+        spools = []
+        for path in self._left.get(name, ()):
+            with suppress(OSError, ValueError):
+                spools.append((AudioSpool.left_behind(path), path))
+        if not spools:
+            return None
+        spool, path = max(spools, key=lambda each: each[0].num_written)
+        self._left[name].remove(path)
+        return spool
+
+    def drop_left(self) -> None:
+        """Clear away what nobody took of what an earlier daemon left."""
+        for path in chain.from_iterable(self._left.values()):
+            with suppress(OSError):
+                path.unlink()
+        self._left.clear()
 
     def keep(self, spool: AudioSpool, address: str) -> None:
         """Store a sealed spool under its address. Raises OSError."""
@@ -238,6 +260,12 @@ class AudioStore:
 def storage_error(reason: str) -> RequestError:
     """Return the error for a data folder that takes nothing."""
     return RequestError(f"nothing can be stored: {reason}", field="data_dir", allowed="a folder that can be written to")
+
+
+def _files_in(directory: Path) -> list[Path]:
+    with suppress(OSError):
+        return list(directory.iterdir())
+    return []
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:

@@ -63,11 +63,16 @@ class Jobs:
         self.takes = TakeStore(config, audio, self._audio_in_use)
 
     def open(self) -> None:
-        """Open the store; jobs that an earlier daemon left unfinished are failed."""
+        """Open the store; jobs that an earlier daemon left unfinished are failed, what they had made is stored."""
         self.takes.open()
-        for job in self._journal.unfinished():
-            log.warning("failed: the daemon before this one died", extra=about(job.job_id))
-            self._remember(LiveJob(Ticket(("", b""), job), None).end(msg.Failed(EngineDead.code, "")))
+        for job, was_live in self._journal.left_behind():
+            recorder = self._recorder(job)
+            recorder.take_up()
+            if was_live:
+                log.warning("failed: the daemon before this one died", extra=about(job.job_id))
+                self._remember(LiveJob(Ticket(("", b""), job), recorder), msg.Failed(EngineDead.code, ""))
+            self._let_go(recorder)
+        self._audio.drop_left()
 
     # What clients want
 
@@ -93,7 +98,7 @@ class Jobs:
             return
         ticket = Ticket(client, job)
         self.scheduler.submit(ticket)
-        live = LiveJob(ticket, Recorder(job, self._audio, self.takes, self._back_room))
+        live = LiveJob(ticket, self._recorder(job))
         self._live[job.job_id] = live
         self._journal.accepted(job)
         log.info(
@@ -280,28 +285,45 @@ class Jobs:
         last = live.log.entries[-1].message if live.log.entries else None
         if isinstance(last, msg.Finished) and not live.deliveries and self._live.get(live.job.job_id) is live:
             del self._live[live.job.job_id]
-            self._ended(live, last)
+            self._remember(live, last)
+            self._put_away(live)
 
     def _close(self, live: LiveJob, last: msg.Failed | msg.Cancelled) -> None:
         """End a job that has no good end: what it made so far is stored."""
         if self._live.pop(live.job.job_id, None) is None:
             return
+        self._remember(live, last)
         self._tell(live, last)
         if live.recorder is not None and not live.is_computed:
             live.recorder.interrupt()
-        self._ended(live, last)
+        self._put_away(live)
 
-    def _ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
+    def _remember(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
+        """Count and note the end of a job, unless it was a replay."""
         if live.recorder is not None:
-            live.recorder.close()
-            self._storing = [each for each in (*self._storing, live.recorder) if each.is_storing]
-            self._remember(live.end(last))
+            end = live.end(last)
+            log.info("%s %s after %g s", end.outcome, end.code, end.ran_seconds, extra=about(end.job_id))
+            self.statistics.ended(end)
+            self._journal.ended(end)
+
+    def _put_away(self, live: LiveJob) -> None:
+        if live.recorder is not None:
+            self._let_go(live.recorder)
             self.takes.make_room()
 
-    def _remember(self, end: msg.JobEnd) -> None:
-        log.info("%s %s after %g s", end.outcome, end.code, end.ran_seconds, extra=about(end.job_id))
-        self.statistics.ended(end)
-        self._journal.ended(end)
+    def _recorder(self, job: Job) -> Recorder:
+        return Recorder(job, self._audio, self.takes, self._back_room)
+
+    def _let_go(self, recorder: Recorder) -> None:
+        """Remember the recorder of a job that has ended until all that the job made is on the disk."""
+
+        def settled() -> None:
+            self._storing.remove(recorder)
+            if all(other.job_id != recorder.job_id for other in self._storing):
+                self._journal.stored(recorder.job_id)
+
+        self._storing.append(recorder)
+        recorder.close(settled)
 
     def _audio_came(self, live: LiveJob, message: msg.Audio, buffer: bytes) -> None:
         recorded = live.recorder_of_run.add(message, buffer)
@@ -376,5 +398,5 @@ class Jobs:
                 self._close(live, msg.Failed(error.code, error.message))
 
     def _audio_in_use(self) -> set[str]:
-        storing = [each.addresses for each in self._storing if each.is_storing]
+        storing = [each.addresses for each in self._storing]
         return set().union(*storing, *(live.audio_in_use() for live in self._live.values()))

@@ -1,13 +1,15 @@
-"""What was asked of the daemon, on disk: one file per live job, and a log of all requests. Knows no client.
+"""What was asked of the daemon, on disk: a file per job until its last take is stored, a log of all. Knows no client.
 
-A job whose file a new daemon finds was live when the one before it died. The log has one JSON line per accepted job,
-with everything that makes it again, and one per end; it is rotated.
+A job whose file a new daemon finds was live when the one before it died, or, under its second name, had ended with
+takes still to be stored. The log has one JSON line per accepted job, with everything that makes it again, and one per
+end; it is rotated.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Any
@@ -20,6 +22,7 @@ from sa3_daw.protocol.messages import JobEnd
 
 log = logging.getLogger(__name__)
 
+LIVE, ENDED = ".json", ".ended"
 MAX_LOG_BYTES = 16 << 20
 NUM_OLD_LOGS = 4
 
@@ -32,13 +35,12 @@ class Journal:
         self._log = data_dir / "log" / "requests.jsonl"
         self._has_whole_lines = False
 
-    def unfinished(self) -> list[Job]:
-        """Return the jobs that were live when an earlier daemon died, and forget them."""
+    def left_behind(self) -> list[tuple[Job, bool]]:
+        """Return the jobs that an earlier daemon had in hand when it died, and whether each was still live."""
         jobs = []
-        for path in sorted(self._live.glob("*.json")) if self._live.is_dir() else []:
+        for path in sorted(self._live.iterdir()) if self._live.is_dir() else []:
             try:
-                jobs.append(msgspec.json.decode(path.read_bytes(), type=Job))
-                path.unlink()
+                jobs.append((msgspec.json.decode(path.read_bytes(), type=Job), path.suffix == LIVE))
             except (OSError, msgspec.MsgspecError) as error:
                 log.error("journal: %s cannot be used: %s", path, error)
         return jobs
@@ -47,18 +49,26 @@ class Journal:
         """Note a job that is live from now on."""
         try:
             self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path(job.job_id).write_bytes(msgspec.json.encode(job))
+            self._path(job.job_id, LIVE).write_bytes(msgspec.json.encode(job))
         except OSError as error:
             log.error("journal: it is not noted: %s", error, extra=about(job.job_id))
         self._append({"event": "accepted", "time_seconds": time(), "job": job})
 
     def ended(self, end: JobEnd) -> None:
-        """Note that a job is no longer live."""
+        """Note that a job is no longer live, though takes of it may still have to be stored."""
         try:
-            self._path(end.job_id).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # It could not be noted.
+                os.replace(self._path(end.job_id, LIVE), self._path(end.job_id, ENDED))
         except OSError as error:
-            log.error("journal: it stays noted: %s", error, extra=about(end.job_id))
+            log.error("journal: it stays noted as live: %s", error, extra=about(end.job_id))
         self._append({"event": "ended", "time_seconds": time(), "end": end})
+
+    def stored(self, job_id: str) -> None:
+        """Forget a job that has ended and whose takes are stored."""
+        try:
+            self._path(job_id, ENDED).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("journal: it stays noted: %s", error, extra=about(job_id))
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
@@ -86,5 +96,5 @@ class Journal:
             if newer.exists():
                 os.replace(newer, older)
 
-    def _path(self, job_id: str) -> Path:
-        return self._live / f"{job_id}.json"
+    def _path(self, job_id: str, suffix: str) -> Path:
+        return self._live / f"{job_id}{suffix}"

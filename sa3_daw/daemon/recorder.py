@@ -30,11 +30,24 @@ class Recorder:
         self._spools: dict[tuple[int, bool], AudioSpool] = {}
         self._completed: set[int] = set()
         self._storing: set[int] = set()
-        self._is_closed = False
+        self._settled: Callable[[], None] | None = None
         self.addresses: set[str] = {job.source.audio} if job.source else set()
         """Stored audio this job needs while it lives."""
         self.made: list[str] = []
         """The audio of its whole takes, as far as they were stored."""
+
+    @property
+    def job_id(self) -> str:
+        """The id of its job."""
+        return self._job.job_id
+
+    def take_up(self) -> None:
+        """Store what a daemon that died had recorded of this job and not stored; it cannot tell whether that is all."""
+        for variation in range(self._job.num_variations):
+            left = self._audio.take_left(f"{self.job_id}.{variation}")
+            if left is not None:
+                self._spools[variation, False] = left
+        self.interrupt()
 
     def add(self, message: Audio, buffer: bytes) -> tuple[Entry, bytes] | None:
         """Record a chunk; return what is new in it, None when all of it was here. Raises EngineError on a gap."""
@@ -83,12 +96,13 @@ class Recorder:
             made = TakeMade(variation, seed, spool.num_written, 0.0, 0.0, None, None, None)
             self._store(made, spool, lambda _: self._takes.make_room(), interrupted=True)
 
-    def close(self) -> None:
-        """Drop drafts, and audio that could not be stored; what is on its way to the disk gets there."""
-        self._is_closed = True
+    def close(self, settled: Callable[[], None]) -> None:
+        """Drop drafts, and audio that could not be stored; ``settled`` is called once the rest is on the disk."""
+        self._settled = settled
         for (variation, draft), spool in self._spools.items():
             if draft or variation not in self._storing:
                 spool.drop()
+        self._tell_settled()
 
     def _store(self, made: TakeMade, spool: AudioSpool, then: Callable[[Take], None], *, interrupted: bool) -> None:
         """Bring a variation to the disk, behind the front, and then into the store."""
@@ -99,18 +113,23 @@ class Recorder:
             if take.audio:
                 self.addresses.add(take.audio)
                 self.made.append(take.audio)
-            if self._is_closed:
+            if self._settled is not None:
                 spool.drop()
+            self._tell_settled()
             then(take)
 
         self._completed.add(made.variation)
         self._storing.add(made.variation)
         self._back_room.do(spool.seal, sealed)
 
+    def _tell_settled(self) -> None:
+        if self._settled is not None and not self._storing:
+            self._settled()
+
     def _spool(self, variation: int, draft: bool) -> AudioSpool:
         key = (variation, draft)
         if key not in self._spools:
-            name = f"{self._job.job_id}.{variation}{'.draft' if draft else ''}"
+            name = f"{self.job_id}.{variation}{'.draft' if draft else ''}"
             self._spools[key] = self._audio.spool(name, self._job.num_samples)
         return self._spools[key]
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,11 @@ log = logging.getLogger(__name__)
 
 BYTES_PER_SAMPLE = BYTES_PER_FRAME // NUM_CHANNELS
 HASH_BLOCK_BYTES = 1 << 20
+
+
+def spool_path(folder: Path, name: str, num_samples: int) -> Path:
+    """Return a file that no other spool has; its name tells a later process how long the audio was to be."""
+    return folder / f"{name}.{secrets.token_hex(8)}.{num_samples}.part"
 
 
 def read_piece(path: Path, total_num_samples: int, start_sample: int, num_samples: int) -> bytes:
@@ -30,16 +36,27 @@ class AudioSpool:
     """Audio of a known length, written in time order without gap."""
 
     def __init__(self, path: Path, num_samples: int) -> None:
-        """The file appears with the first piece."""
+        """The file appears with the first piece; what one left by another process already holds is not hashed yet."""
         self._path = path
         self._file: IO[bytes] | None = None
         self._is_stored = False
         self._kept: dict[int, bytes] = {}
-        self._left_hash = hashlib.sha256()
+        self._hash = hashlib.sha256()
+        self._num_hashed_bytes = 0
         self.num_samples = num_samples
         self.num_written = 0
         self.problem = ""
         """Why the audio cannot be stored; empty while all is well."""
+
+    @classmethod
+    def left_behind(cls, path: Path) -> AudioSpool:
+        """Return the spool of a file of ``spool_path`` that a process which died has left, as far as it was written.
+
+        Raises OSError, or ValueError on another name.
+        """
+        spool = cls(path, int(path.name.split(".")[-2]))
+        spool.num_written = min(max(0, path.stat().st_size // BYTES_PER_SAMPLE - spool.num_samples), spool.num_samples)
+        return spool
 
     def write(self, planar: bytes) -> None:
         """Append one piece. Never raises for the disk's sake; see ``problem``."""
@@ -55,7 +72,8 @@ class AudioSpool:
         if self.problem:
             self._kept[start] = planar
         else:
-            self._left_hash.update(memoryview(planar)[: len(planar) // NUM_CHANNELS])
+            self._hash.update(memoryview(planar)[: len(planar) // NUM_CHANNELS])
+            self._num_hashed_bytes += len(planar) // NUM_CHANNELS
 
     def read(self, start_sample: int, num_samples: int) -> bytes:
         """Return a piece that was written in one go, or any piece that is on disk."""
@@ -75,11 +93,11 @@ class AudioSpool:
         if self.num_written < self.num_samples:
             self._cut()
         with open(self._path, "r+b") as file:
-            file.seek(self.num_samples * BYTES_PER_SAMPLE)
+            file.seek(self._num_hashed_bytes)
             while block := file.read(HASH_BLOCK_BYTES):
-                self._left_hash.update(block)
+                self._hash.update(block)
             os.fsync(file.fileno())
-        return self._left_hash.hexdigest()
+        return self._hash.hexdigest()
 
     def move_to(self, path: Path) -> None:
         """Give the finished file its final name, where equal audio may lie already. Raises OSError."""
@@ -97,15 +115,24 @@ class AudioSpool:
                 self._path.unlink(missing_ok=True)
 
     def _cut(self) -> None:
-        """Make what has been written the whole: the second channel moves up. Raises OSError."""
-        assert self._file and self.num_written
+        """Copy what has been written into a file of that length, the first one staying as it is until then.
+
+        Raises OSError. Whoever dies in between leaves a file from which all of it can be taken up.
+        """
+        self._close()
+        whole = self._path.with_name(f"{self._path.name.rsplit('.', 2)[0]}.{self.num_written}.part")
         end = self.num_written * BYTES_PER_SAMPLE
-        for position in range(0, end, HASH_BLOCK_BYTES):
-            count = min(HASH_BLOCK_BYTES, end - position)
-            self._file.seek(self.num_samples * BYTES_PER_SAMPLE + position)
-            _write(self._file, end + position, self._file.read(count))
-        self._file.truncate(NUM_CHANNELS * end)
-        self.num_samples = self.num_written
+        try:
+            with open(self._path, "rb") as source, open(whole, "wb") as target:
+                for channel in range(NUM_CHANNELS):
+                    source.seek(channel * self.num_samples * BYTES_PER_SAMPLE)
+                    for position in range(0, end, HASH_BLOCK_BYTES):
+                        target.write(source.read(min(HASH_BLOCK_BYTES, end - position)))
+            self._path.unlink()
+        except OSError:
+            whole.unlink(missing_ok=True)
+            raise
+        self._path, self.num_samples = whole, self.num_written
 
     def _write_channels(self, start: int, planar: bytes) -> None:
         if self._file is None:

@@ -1,7 +1,8 @@
 """The takes' index: SQLite over sidecar files, which are the truth. Knows no audio bytes and no client.
 
 Each take has a JSON sidecar in ``data_dir/takes``. The index makes them searchable; when it is corrupt or lost it is
-set aside and built again from the sidecars, so no take depends on it.
+set aside and built again from the sidecars, so no take depends on it. A take that is deleted on a disk too full for the
+index to change is held to be gone in memory until it can be.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ CREATE TABLE IF NOT EXISTS tags (tag TEXT, take_id TEXT, PRIMARY KEY (tag, take_
 CREATE INDEX IF NOT EXISTS takes_by_job ON takes (job_id);
 CREATE INDEX IF NOT EXISTS takes_by_audio ON takes (audio);
 CREATE INDEX IF NOT EXISTS takes_by_source ON takes (source);
+PRAGMA temp_store = MEMORY;
+CREATE TEMP TABLE gone (take_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP VIEW listed AS SELECT * FROM takes WHERE take_id NOT IN (SELECT take_id FROM gone);
 """
 
 
@@ -97,12 +101,16 @@ class TakeIndex:
         self._query(lambda db: _insert(db, record))
 
     def disown(self, take_id: str) -> None:
-        """Remove a take's sidecar: from now on the take is gone, whatever the index says until ``remove``."""
+        """Remove a take's sidecar: from now on the take is gone, though it is still in the index until ``sweep``."""
         self._sidecar(take_id).unlink(missing_ok=True)
+        self._query(lambda db: db.execute("INSERT OR IGNORE INTO gone VALUES (?)", (take_id,)))
 
-    def remove(self, take_id: str) -> None:
-        """Forget a take that was disowned."""
-        self._query(lambda db: _delete(db, take_id))
+    def sweep(self) -> None:
+        """Take out of the index what is gone; on a full disk that waits for the next time."""
+        try:
+            self._query(_sweep)
+        except sqlite3.OperationalError as error:
+            log.error("deleted takes stay in the index, unlisted: %s", error)
 
     def get(self, take_id: str) -> Record | None:
         """Return a take by its id."""
@@ -115,13 +123,13 @@ class TakeIndex:
     def of_audio(self, audio: str) -> list[str]:
         """Return the ids of the takes with that audio, oldest first."""
         rows = self._query(
-            lambda db: db.execute("SELECT take_id FROM takes WHERE audio = ? ORDER BY take_id", (audio,)).fetchall()
+            lambda db: db.execute("SELECT take_id FROM listed WHERE audio = ? ORDER BY take_id", (audio,)).fetchall()
         )
         return [row[0] for row in rows]
 
     def needs(self, audio: str, without: str) -> bool:
         """Tell whether a take other than ``without`` is that audio, or was made from it."""
-        sql = "SELECT 1 FROM takes WHERE (audio = ? OR source = ?) AND take_id != ? LIMIT 1"
+        sql = "SELECT 1 FROM listed WHERE (audio = ? OR source = ?) AND take_id != ? LIMIT 1"
         return bool(self._query(lambda db: db.execute(sql, (audio, audio, without)).fetchone()))
 
     def search(self, request: ListTakes) -> tuple[TakeInfo, ...]:
@@ -137,17 +145,17 @@ class TakeIndex:
 
     def all_needed(self) -> set[str]:
         """Return all audio that takes are or were made from."""
-        sql = "SELECT audio FROM takes UNION SELECT source FROM takes"
+        sql = "SELECT audio FROM listed UNION SELECT source FROM listed"
         return {row[0] for row in self._query(lambda db: db.execute(sql).fetchall())}
 
     def expendable(self) -> Iterator[Record]:
-        """Yield the unstarred takes, interrupted ones first, then the oldest. Each must be removed when it comes."""
+        """Yield the unstarred takes, interrupted ones first, then the oldest. Each must be disowned when it comes."""
         while records := self._records("WHERE starred = 0 ORDER BY interrupted DESC, take_id LIMIT 100", ()):
             yield from records
 
     def count(self) -> int:
         """Return how many takes there are."""
-        number: int = self._query(lambda db: db.execute("SELECT count(*) FROM takes").fetchone()[0])
+        number: int = self._query(lambda db: db.execute("SELECT count(*) FROM listed").fetchone()[0])
         return number
 
     def last_id(self) -> str:
@@ -155,7 +163,7 @@ class TakeIndex:
         return str(self._query(lambda db: db.execute("SELECT coalesce(max(take_id), '') FROM takes").fetchone()[0]))
 
     def _records(self, where: str, values: tuple[object, ...]) -> list[Record]:
-        sql = f"SELECT record FROM takes {where}"
+        sql = f"SELECT record FROM listed {where}"
         return self._query(lambda db: [_DECODER.decode(row[0]) for row in db.execute(sql, values)])
 
     def _query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
@@ -246,6 +254,12 @@ def _insert(db: sqlite3.Connection, record: Record) -> None:
         ),
     )
     db.executemany("INSERT INTO tags VALUES (?, ?)", [(tag, take.take_id) for tag in take.tags])
+
+
+def _sweep(db: sqlite3.Connection) -> None:
+    for (take_id,) in db.execute("SELECT take_id FROM gone").fetchall():
+        _delete(db, take_id)
+    db.execute("DELETE FROM gone")
 
 
 def _delete(db: sqlite3.Connection, take_id: str) -> None:

@@ -194,6 +194,7 @@ class TakeStore:
         record = self._find(take_id)
         if record is not None:
             self._asked(lambda: self._forget(record))
+            self._index.sweep()
         return record is not None
 
     def collect_garbage(self, budget_bytes: int | None = None) -> CollectGarbageReply:
@@ -219,13 +220,11 @@ class TakeStore:
             raise storage_error(str(error)) from error
 
     def _forget(self, record: Record) -> int:
-        """Delete one take; return the bytes freed. The index comes last: on a full disk it needs some of them."""
+        """Delete one take; return the bytes freed. The index is swept after: on a full disk it needs some of them."""
         take = record.take
         orphans = [audio for audio in {take.audio, take.source} - {""} if self._is_orphan(audio, take.take_id)]
         self._index.disown(take.take_id)
-        freed = sum(self._remove_audio(audio) for audio in orphans)
-        self._index.remove(take.take_id)
-        return freed
+        return sum(self._remove_audio(audio) for audio in orphans)
 
     def _remove_audio(self, audio: str) -> int:
         return self._audio.remove(audio) + self._latents.remove_of(audio)
@@ -255,6 +254,7 @@ class TakeStore:
                 break
             num_freed += self._forget(record)
             num_takes += 1
+        self._index.sweep()
         return CollectGarbageReply(num_takes, num_freed)
 
 
