@@ -5,12 +5,11 @@ A Client belongs to one thread; use one per thread. Knows no model and imports n
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_daw.blobs import BYTES_PER_FRAME
+from sa3_daw.client_clip import Clip, Hold, InMemory, Result, TakeResult, audio_address
 from sa3_daw.client_link import ClientLink, log_tail, spawn_daemon, wire_error
 from sa3_daw.config import load_config
 from sa3_daw.errors import DaemonUnreachable, EngineError, Sa3Error, invalid
@@ -28,7 +28,6 @@ from sa3_daw.job import Job
 from sa3_daw.protocol import messages as msg
 from sa3_daw.protocol.endpoints import DAEMON_LOG, Connection, another_starts, read_connection, unreachable
 from sa3_daw.protocol.messages import Accepted, Cancelled, Finished, HelloReply, Progress, StatusReply, Take, TakeInfo
-from sa3_daw.take import TakeMade
 
 __all__ = [
     "Accepted",
@@ -77,29 +76,6 @@ def new_job_id() -> str:
 def random_seed() -> int:
     """Return a seed to resolve "any seed" with, small enough to be read out and typed."""
     return secrets.randbelow(2**32)
-
-
-def audio_address(samples_CS: NDArray[np.float32]) -> str:
-    """Return the content address of stereo audio [2, n]."""
-    return hashlib.sha256(np.ascontiguousarray(samples_CS, dtype="<f4").data).hexdigest()
-
-
-@dataclass(frozen=True)
-class TakeResult:
-    """One variation, complete: ``samples`` float32 [2, job.num_samples], and the names it is stored under."""
-
-    samples: NDArray[np.float32]
-    take: Take
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished job. ``samples`` are the first variation's."""
-
-    samples: NDArray[np.float32]
-    job: Job
-    finished: Finished
-    takes: tuple[TakeResult, ...]
 
 
 class Client:
@@ -181,14 +157,15 @@ class Client:
         self._link.open_job(job, job.job_id, NUM_CREDITS)
         return JobStream(self._link, job)
 
-    def generate(self, job: Job, on_event: Callable[[JobEvent], None] | None = None) -> Result:
+    def generate(self, job: Job, on_event: Callable[[JobEvent], None] | None = None, hold: Hold = InMemory) -> Result:
         """Run a job to its end and return all its variations; what was to be kept of a source is checked.
 
-        ``on_event`` is called with each event, in this thread. An exception in it cancels the job, and so does Ctrl-C,
-        after which the events go on until the daemon has confirmed it. Raises the job's Sa3Error, or JobCancelled.
+        ``hold`` says where their audio is kept. ``on_event`` is called with each event, in this thread. An exception in
+        it cancels the job, and so does Ctrl-C, after which the events go on until the daemon has confirmed it. Raises
+        the job's Sa3Error, or JobCancelled.
         """
         with self.submit(job) as stream:
-            return collect(stream, on_event)
+            return collect(stream, on_event, hold)
 
     def put_audio(self, samples_CS: NDArray[np.float32]) -> str:
         """Store stereo audio [2, n] as a source and return its address; what is there already is not sent."""
@@ -338,14 +315,14 @@ class Stream(Protocol):
         """Stop the job if it still lives, and read no more of it."""
 
 
-def collect(stream: Stream, on_event: Callable[[JobEvent], None] | None = None) -> Result:
+def collect(stream: Stream, on_event: Callable[[JobEvent], None] | None = None, hold: Hold = InMemory) -> Result:
     """Read a submitted job to its end, as ``Client.generate`` does; other streams may be open meanwhile.
 
     Ctrl-C, whatever it meets in here, cancels the job and waits for its end; a second one does not wait.
     """
     hear = on_event or _ignore
     try:
-        return _read_to_the_end(stream, hear)
+        return _read_to_the_end(stream, hear, hold)
     except KeyboardInterrupt:
         stream.cancel()
         for event in stream:
@@ -353,70 +330,23 @@ def collect(stream: Stream, on_event: Callable[[JobEvent], None] | None = None) 
         raise
 
 
-def _read_to_the_end(stream: Stream, hear: Callable[[JobEvent], None]) -> Result:
-    clip = _Clip(stream.job)
-    for event in stream:
-        hear(event)
-        if isinstance(event, AudioChunk):
-            clip.add(event)
-        elif isinstance(event, Take):
-            clip.complete(event)
-        elif isinstance(event, Cancelled):
-            raise JobCancelled(stream.job.job_id)
-        elif isinstance(event, Finished):
-            return clip.result(event)
+def _read_to_the_end(stream: Stream, hear: Callable[[JobEvent], None], hold: Hold) -> Result:
+    with closing(Clip(stream.job, hold)) as clip:
+        for event in stream:
+            hear(event)
+            if isinstance(event, AudioChunk):
+                clip.add(event)
+            elif isinstance(event, Take):
+                clip.complete(event)
+            elif isinstance(event, Cancelled):
+                raise JobCancelled(stream.job.job_id)
+            elif isinstance(event, Finished):
+                return clip.result(event)
     raise EngineError("the job's events ended without a result")
 
 
 def _ignore(_: JobEvent) -> None:
     """Hear an event that nobody asked for."""
-
-
-class _Clip:
-    """Puts a job's variations together from their chunks, and checks them; drafts are left out."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._samples: dict[int, NDArray[np.float32]] = {}
-        self._num_received: dict[int, int] = {}
-        self._takes: list[TakeResult] = []
-
-    def add(self, chunk: AudioChunk) -> None:
-        if chunk.draft:
-            return
-        samples = self._samples.setdefault(chunk.variation, np.empty((2, self._job.num_samples), dtype=np.float32))
-        start = self._num_received.get(chunk.variation, 0)
-        end = start + chunk.samples.shape[1]
-        if chunk.start_sample != start or end > self._job.num_samples:
-            raise EngineError(f"audio chunk at {chunk.start_sample}, expected at {start}")
-        samples[:, start:end] = chunk.samples
-        self._num_received[chunk.variation] = end
-
-    def complete(self, take: Take) -> None:
-        """Check a variation against what the daemon says of it. Raises EngineError when they differ."""
-        variation = take.made.variation
-        received = self._num_received.get(variation, 0)
-        if received != self._job.num_samples:
-            raise EngineError(f"{received} of {self._job.num_samples} samples of variation {variation} arrived")
-        samples = self._samples[variation]
-        if take.audio and audio_address(samples) != take.audio:
-            raise EngineError(f"variation {variation} is stored as other audio than what arrived")
-        if take.made.kept_sha256 and kept_sha256(samples, take.made) != take.made.kept_sha256:
-            raise EngineError(f"samples of variation {variation} that were to be kept have changed")
-        self._takes.append(TakeResult(samples, take))
-
-    def result(self, finished: Finished) -> Result:
-        if len(self._takes) != self._job.num_variations:
-            raise EngineError(f"{len(self._takes)} of {self._job.num_variations} variations arrived")
-        return Result(self._takes[0].samples, self._job, finished, tuple(self._takes))
-
-
-def kept_sha256(samples_CS: NDArray[np.float32], made: TakeMade) -> str:
-    """Return the SHA-256 of every sample outside the changed ranges, in time order per channel."""
-    kept = np.ones(samples_CS.shape[1], dtype=bool)
-    for region in made.changed:
-        kept[region.start_sample : region.end_sample] = False
-    return audio_address(samples_CS[:, kept])
 
 
 def _samples(num_channels: int, num_samples: int, buffers: tuple[bytes, ...]) -> NDArray[np.float32]:

@@ -14,6 +14,10 @@ from sa3_daw.errors import invalid
 from sa3_daw.job import Job, Region, Source
 
 SHORTEST_LOOP_SECONDS = 0.5
+LOUDNESS_ALLOWED = (
+    "none where samples of a source stay bit-identical: a gain would change them, and what is made anew has the level "
+    "of its surroundings already; restyle the clip, or give the file that a project renders a loudness"
+)
 
 
 def inpaint(job: Job, audio: str, source_num_samples: int, regions: Sequence[Region]) -> Job:
@@ -54,7 +58,7 @@ def check_combination(job: Job) -> None:
     if job.warp and (job.source or job.loop):
         raise invalid("warp", job.warp, "false with a source or a loop: what is kept or followed stays in its place")
     if job.loudness_lufs is not None and keeps_samples(job):
-        raise invalid("loudness_lufs", job.loudness_lufs, "none where samples of a source are kept as they are")
+        raise invalid("loudness_lufs", job.loudness_lufs, LOUDNESS_ALLOWED)
 
 
 def keeps_samples(job: Job) -> bool:

@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"music", "audio", "tensor_files", "adapter_files", "weight_files", "published", "hub"}),
     frozenset({"sampling", "models", "checkpoint", "converted"}),
     frozenset({"generation", "protocol", "catalogue"}),
-    frozenset({"engine", "daemon", "client", "client_link", "recipe", "conformance", "verification"}),
+    frozenset({"engine", "daemon", "client", "client_clip", "client_link", "recipe", "conformance", "verification"}),
     frozenset({"render", "session"}),
     frozenset({"cli", "__main__"}),
 )
@@ -37,6 +37,7 @@ WITHOUT_TORCH = {
     "sa3_daw",
     "cli",
     "client",
+    "client_clip",
     "client_link",
     "daemon",
     "protocol",

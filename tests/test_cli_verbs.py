@@ -101,6 +101,16 @@ def test_loop_changes_only_the_joint(home: Path) -> None:
     np.testing.assert_array_equal(after[:, middle - 1000 : middle + 1000], before[:, middle - 1000 : middle + 1000])
 
 
+def test_an_edit_that_keeps_nothing_is_brought_to_a_loudness(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ["restyle", str(home / "clip.wav"), "--noise-level", "0.5"],
+        ["inpaint", str(home / "clip.wav"), "--region", "0:"],
+    ):
+        out = home / f"{words[0]}-30.wav"
+        assert main([*words, *QUICK, "--loudness", "-30", "-o", str(out)]) == 0
+        assert "-30.0 LUFS" in capsys.readouterr().out
+
+
 def test_a_take_is_a_source(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["loop", "take:last", "--json", *QUICK, "-o", str(home / "again.wav")]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -163,6 +173,8 @@ def test_an_existing_file_is_written_over_only_by_force(home: Path, capsys: pyte
         (["loop", "{clip}", "--adapter", "none"], ["adapters[0].name", "none"]),
         (["loop", "{clip}", "--adapter", ":2"], ["adapter", "NAME"]),
         (["loop", "{clip}", "--variations", "0"], ["num_variations is 0"]),
+        (["loop", "{clip}", "--loudness", "-14"], ["loudness_lufs is -14", "a gain would change them", "restyle"]),
+        (["inpaint", "{clip}", "--region", "1:2", "--loudness", "-14"], ["bit-identical", "level of its surroundings"]),
     ],
     ids=lambda words: " ".join(words) if words[0] in ("inpaint", "loop", "restyle") else "",
 )

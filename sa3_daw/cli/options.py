@@ -106,7 +106,7 @@ def add_model(command: Parser, *, from_file: bool) -> None:
     end.add_argument("--ending", action="store_true", help="let the music end with the clip: no headroom")
 
 
-def add_rolls(command: Parser) -> None:
+def add_rolls(command: Parser, *, from_file: bool) -> None:
     takes = command.add_argument_group("takes")
     takes.add_argument("--variations", type=whole_number, default=1, metavar="N", help="takes, one seed each (1)")
     takes.add_argument(
@@ -115,7 +115,10 @@ def add_rolls(command: Parser) -> None:
     takes.add_argument(
         "--draft", action="store_true", help="write a rough FILE.draft.wav at once; it goes when FILE is whole"
     )
-    takes.add_argument("--loudness", type=float, metavar="LUFS", help="bring each take to this loudness, such as -14")
+    where = ", where nothing of the source is kept: restyle, or a region over all of it" if from_file else ""
+    takes.add_argument(
+        "--loudness", type=float, metavar="LUFS", help=f"bring each take to this loudness, such as -14{where}"
+    )
 
 
 def add_outcome(command: Parser) -> None:
@@ -141,6 +144,6 @@ def add_making(command: Parser, *, from_file: bool) -> None:
     """Add everything that all job verbs share, in the order in which it is read."""
     add_timeline(command, from_file=from_file)
     add_model(command, from_file=from_file)
-    add_rolls(command)
+    add_rolls(command, from_file=from_file)
     add_queue(command)
     add_outcome(command)

@@ -1,16 +1,16 @@
-"""One job from the daemon into its files. Knows no verb: what the job says is done, checked and written."""
+"""One job from the daemon into its files, by way of the disk. Knows no verb: what the job says is done and checked."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sa3_daw.audio.files import check_writable, write_wav
+from sa3_daw.audio.files import WavWriter, check_writable
+from sa3_daw.blobs import NUM_CHANNELS
 from sa3_daw.cli.report import Report, Written
 from sa3_daw.client import Client, JobCancelled, JobEvent, Result
+from sa3_daw.client_clip import OnDisk
 from sa3_daw.errors import DaemonUnreachable, invalid
 from sa3_daw.generation.events import AudioChunk
 from sa3_daw.job import Job
@@ -29,7 +29,7 @@ def perform(client: Client, job: Job, output: Path, report: Report) -> list[Writ
     report.submitted(job)
     listener = Listener(job, output, report)
     try:
-        result = client.generate(job, listener)
+        result = client.generate(job, listener, partial(OnDisk, output.resolve().parent))
     except JobCancelled:
         raise cancelled_by_daemon() from None
     finally:
@@ -58,8 +58,7 @@ class Listener:
         self._report = report
         self._started = perf_counter()
         self._output = output
-        self._drafts: dict[int, list[NDArray[np.float32]]] = {}
-        self._draft_paths: list[Path] = []
+        self._drafts: dict[int, WavWriter] = {}
 
     @property
     def total_seconds(self) -> float:
@@ -75,20 +74,27 @@ class Listener:
                 self._add_draft(event)
 
     def remove_drafts(self) -> None:
-        for path in self._draft_paths:
-            path.unlink(missing_ok=True)
+        for writer in self._drafts.values():
+            writer.abort()
+            writer.path.unlink(missing_ok=True)
 
     def _add_draft(self, chunk: AudioChunk) -> None:
-        pieces = self._drafts.setdefault(chunk.variation, [])
-        pieces.append(chunk.samples)
-        if chunk.start_sample + chunk.samples.shape[1] == self.job.num_samples:
-            final = output_paths(self._output, self.job.num_variations)[chunk.variation]
-            path = final.with_name(f"{final.stem}.draft.wav")
-            self._draft_paths.append(path)
-            recipe = recipe_of(self.job) | {"is_draft": True}
-            samples = np.concatenate(self._drafts.pop(chunk.variation), axis=1)
-            write_wav(path, samples, self.job.sample_rate, recipe, self.job.start_sample)
-            self._report.drafted(path, self.total_seconds)
+        if chunk.variation not in self._drafts:
+            self._drafts[chunk.variation] = self._draft_writer(chunk.variation)
+        writer = self._drafts[chunk.variation]
+        writer.write(chunk.samples)
+        if writer.num_samples == self.job.num_samples:
+            writer.close()
+            self._report.drafted(self._draft_path(chunk.variation), self.total_seconds)
+
+    def _draft_writer(self, variation: int) -> WavWriter:
+        job = self.job
+        recipe = recipe_of(job) | {"is_draft": True}
+        return WavWriter(self._draft_path(variation), job.sample_rate, NUM_CHANNELS, recipe, job.start_sample)
+
+    def _draft_path(self, variation: int) -> Path:
+        final = output_paths(self._output, self.job.num_variations)[variation]
+        return final.with_name(f"{final.stem}.draft.wav")
 
 
 def times_of(listener: Listener, result: Result) -> dict[str, float]:

@@ -73,6 +73,7 @@ def edit_clip(arguments: argparse.Namespace, edit: Edit) -> int:
             report.note(note)
         job = plain_job(arguments, with_prompt(arguments, source.given), new_job_id(), random_seed())
         job = edit(job, audio_address(source.samples), source.samples.shape[1])
+        edits.check_combination(job)  # Before a long source is sent.
         client.put_audio(source.samples)
         written = perform(client, job, arguments.output, report)
     return finish(arguments, written)
