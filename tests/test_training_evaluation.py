@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sa3_daw.catalogue import EMBEDDED
+from sa3_daw.generation.model import LoadedModel, load_model
 from sa3_training.cli import main
 from sa3_training.evaluation import basic_pitch, families, made_sections, material, musicnn, notes, timing, words
+from sa3_training.evaluation import maker as maker_module
 from sa3_training.evaluation import nano as nano_measures
 from sa3_training.evaluation.curves import running_mean
 from sa3_training.evaluation.families import learn, share_first, solo_clips
-from sa3_training.evaluation.likeness import frechet, likeness, share_nearest
+from sa3_training.evaluation.likeness import frechet_of, likeness, rows, share_nearest, stretches
 from sa3_training.evaluation.made_sections import judged
+from sa3_training.evaluation.maker import Maker
 from sa3_training.evaluation.material import Asked
 from sa3_training.evaluation.page import Page, beside
 from sa3_training.evaluation.probes import seam_jump
@@ -45,11 +49,12 @@ def chord(pitches: tuple[int, ...], seconds: float) -> torch.Tensor:
 def test_likeness_finds_a_repetition_and_style_ignores_the_notes() -> None:
     clips = [torch.from_numpy(squares(120, 3.0, seed).T.copy()) for seed in range(4)]
     tones = [torch.from_numpy(sound(3.0, level=0.1 + 0.1 * index).T.copy()) for index in range(4)]
-    assert likeness(clips[0], clips[0], RATE) > 0.999
-    assert likeness(clips[0], tones[0], RATE) < 0.9
+    one, other = stretches(clips[0], RATE), stretches(tones[0], RATE)
+    assert likeness(one, one) > 0.999
+    assert likeness(one, other) < 0.9
     assert share_nearest(clips[:2], clips[2:], tones, RATE) == 1
-    assert frechet(clips, clips, RATE) == pytest.approx(0, abs=1e-6)
-    assert frechet(clips, tones, RATE) > 1
+    assert frechet_of(rows(clips, RATE), rows(clips, RATE)) == pytest.approx(0, abs=1e-6)
+    assert frechet_of(rows(clips, RATE), rows(tones, RATE)) > 1
 
 
 def test_a_hard_cut_is_heard_as_a_seam() -> None:
@@ -72,12 +77,13 @@ def test_a_page_holds_everything_it_shows() -> None:
 
 def test_clicks_keep_their_tempo_and_not_another() -> None:
     bpms = (90.0, 117.0, 140.0)
-    clips = [Asked(clicks(bpm, 6.0).expand(2, -1), bpm) for bpm in bpms]
+    clips = [Asked(clicks(bpm, 6.0).expand(2, -1), bpm, family="drums") for bpm in bpms]
     numbers = timing.adherence(clips, RATE)
     assert (numbers["with_a_clear_beat"], numbers["tempo_kept"]) == (1, 1)
     assert numbers["tempo_kept_of_another_clip"] < 1 and numbers["median_phase_error_ms"] < 10
-    assert timing.share_on_tempo(clips, RATE) == 1
-    assert timing.share_on_tempo([Asked(clips[0].audio_CS, 1.3 * bpms[0])], RATE) == 0
+    assert numbers["drum_prompts_on_tempo"] == 1 and numbers["drum_prompts_on_another_clips_tempo"] < 1
+    late = timing.adherence([Asked(clips[0].audio_CS, 1.3 * bpms[0], family="drums")], RATE)
+    assert late["drum_prompts_on_tempo"] == 0
     assert timing.key_of(chord((69, 72, 76, 81), 3.0), RATE) == "A minor"
     assert (timing.relative("A minor"), timing.relative("C# major")) == ("C major", "A# minor")
 
@@ -183,21 +189,60 @@ def test_the_report_holds_every_measure_of_both_models(tmp_path: Path, monkeypat
     other = tmp_path / "folder" / "nano"
     shutil.copytree(EMBEDDED / "nano", other)
     recipe = ReportRecipe("nano", tmp_path / "report.html", tmp_path / "data", num_seeds=1, against=str(other))
-    out = write_report(recipe)
+    told: list[str] = []
+    out = write_report(recipe, told.append)
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["models"]) == ["nano", "nano (folder)"]
     for numbers in report["models"].values():
         assert {
-            "clock", "speed", "reconstruction", "predicted", "seams", "kept", "notes", "musicnn", "frechet", "closest",
+            "clock", "speed", "reconstruction", "predicted", "seams", "kept", "notes", "musicnn", "against_real",
             "adherence",
         } <= numbers.keys()  # fmt: skip
         assert numbers["clock"]["numbers_per_second"] == pytest.approx(2756.25)
-        assert numbers["closest"] < numbers["closest_among_real"] <= 1.001
+        real = numbers["against_real"]
+        assert real["closest"] < real["closest_among_real"] <= 1.001 and real["frechet"] > 0
         assert numbers["musicnn"]["frechet_of_embeddings"] > 0 and "drums" in numbers["musicnn"]["asked"]
         assert {"drum_prompts_on_tempo", "key_or_its_relative_kept", "change_at_the_ends"} <= numbers["kept"].keys()
     one, two = report["models"].values()
     assert one["notes"] == two["notes"] and one["reconstruction"] == two["reconstruction"], "one model twice"
     assert len({found["si_sdr_db"] for found in report["cross_decode"].values()}) == 1
     assert len(report["cross_decode"]) == 4
+    assert report["is_finished"] and {line.split(": ")[1] for line in told} >= {"kept", "musicnn", "cross decode"}
     page = out.read_text()
     assert page.count("<audio") >= 2 * (3 * 3 + 2) + 4 and page.count("<h2>") == len(set(page.split("<h2>")[1:]))
+
+
+def test_a_report_that_is_interrupted_leaves_what_it_had_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(line: str) -> None:
+        if line.endswith("nano: seams"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(made_sections, "LONG_SECONDS", 0.5)
+    write(tmp_path / "data" / "square arp 120bpm.wav", squares(120, 1.0, 0))
+    with pytest.raises(KeyboardInterrupt):
+        write_report(ReportRecipe("nano", tmp_path / "report.html", tmp_path / "data"), interrupt)
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert list(numbers) == ["is_finished", "model", "clock", "speed", "reconstruction", "predicted"]
+    assert not numbers["is_finished"]
+    page = (tmp_path / "report.html").read_text()
+    assert "<title>Evaluation of nano (unfinished)" in page and "<h2>Predicted latents" in page
+
+
+def test_what_is_asked_for_twice_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def generate(model: LoadedModel, prompt: str, seed: int, *, bpm: float, seconds: float) -> NDArray[np.float32]:
+        made.append(f"{prompt} {seed} {bpm} {seconds}")
+        return np.full((2, 8), len(made), np.float32)
+
+    monkeypatch.setattr(maker_module, "generate", generate)
+    maker = Maker(load_model(EMBEDDED / "nano", "nano"))
+    families_of_two = material.clips_of_families(maker, range(2))
+    before = list(made)
+    clips = [maker.clip("house drums", seed, bpm, 6.0) for seed, bpm in enumerate(nano_measures.tempi(range(2)))]
+    assert made == before and len(set(made)) == len(made) == len(families_of_two)
+    assert all(any(clip is asked.audio_CS for asked in families_of_two) for clip in clips)
+    maker.clip("house drums", 2, 120.0, 6.0)
+    assert len(made) == len(before) + 1

@@ -18,6 +18,7 @@ from sa3_daw.errors import BadOutput
 from sa3_daw.generation.model import load_model
 from sa3_training.checkpoints import write_json
 from sa3_training.evaluation.families import Families, share_first
+from sa3_training.evaluation.maker import Maker
 from sa3_training.evaluation.material import clips_of_families
 from sa3_training.evaluation.nano import generated
 from sa3_training.shared_work import pieces, shared
@@ -76,10 +77,10 @@ class Candidates:
 
 def measured_with(judge: Families, folder: Path, seeds: range) -> dict[str, Any]:
     """Return what is heard in a model's clips of some seeds."""
-    model = load_model(folder, "nano")
-    asked = [(clip.family, clip.audio_CS) for clip in clips_of_families(model, seeds)]
+    maker = Maker(load_model(folder, "nano"))
+    asked = [(clip.family, clip.audio_CS) for clip in clips_of_families(maker, seeds)]
     families = {"right_family_first": share_first(judge, asked)}
-    return generated(model, seeds) | {"families": families}
+    return generated(maker, seeds) | {"families": families}
 
 
 def mean_of(found: list[Any], weights: list[int]) -> Any:

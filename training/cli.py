@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace, world: World) -> None:
             processes = arguments.processes or num_cores()
             tell(build_nano(recipe, Renderer(sound_font()), arguments.out, world, processes))
         case "evaluate":
-            tell(write_report(_report_recipe(arguments)))
+            tell(write_report(_report_recipe(arguments), _say))
         case "curves":
             tell(write_curves(arguments.folder, arguments.out))
         case stage:
@@ -89,6 +89,10 @@ def _run(arguments: argparse.Namespace, world: World) -> None:
 
 def _nothing(path: Path) -> None:
     """Say nothing: only the first process does."""
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _pack_recipe(arguments: argparse.Namespace) -> PackRecipe:

@@ -36,30 +36,28 @@ def features(audio_CS: Tensor, sample_rate: int, floor: float = FLOOR) -> Tensor
     return torch.cat((bands.mean(1), bands.std(1), bands.diff(dim=1).clamp(min=0).mean(1)))
 
 
-def centre(clips: Sequence[Tensor], sample_rate: int) -> Tensor:
-    """Return the mean features of some clips."""
-    return torch.stack([features(clip, sample_rate) for clip in clips]).mean(0)
+def rows(clips: Sequence[Tensor], sample_rate: int) -> Tensor:
+    """Return the features of some clips, [N, F]."""
+    return torch.stack([features(clip, sample_rate) for clip in clips])
 
 
 def distance(clips: Sequence[Tensor], style: Sequence[Tensor], sample_rate: int) -> float:
     """Return the mean distance of the clips' features to the style's centre, per feature."""
-    middle = centre(style, sample_rate)
-    return float(torch.stack([(features(clip, sample_rate) - middle).abs().mean() for clip in clips]).mean())
+    return distance_of(rows(clips, sample_rate), rows(style, sample_rate))
+
+
+def distance_of(rows_NF: Tensor, style_NF: Tensor) -> float:
+    """Return the mean distance of some features to the centre of others, per feature."""
+    return float((rows_NF - style_NF.mean(0)).abs().mean())
 
 
 def share_nearest(
     clips: Sequence[Tensor], style: Sequence[Tensor], others: Sequence[Tensor], sample_rate: int
 ) -> float:
     """Return the share of clips that lie nearer to ``style``'s centre than to that of ``others``."""
-    centres = torch.stack([centre(style, sample_rate), centre(others, sample_rate)])
+    centres = torch.stack([rows(style, sample_rate).mean(0), rows(others, sample_rate).mean(0)])
     nearest = [int((features(clip, sample_rate) - centres).abs().mean(1).argmin()) for clip in clips]
     return nearest.count(0) / len(nearest)
-
-
-def frechet(clips: Sequence[Tensor], reference: Sequence[Tensor], sample_rate: int) -> float:
-    """Return the Fréchet distance of two sets of at least two clips: of their features as normal distributions."""
-    ours, theirs = (torch.stack([features(clip, sample_rate) for clip in group]) for group in (clips, reference))
-    return frechet_of(ours, theirs)
 
 
 def frechet_of(rows_NF: Tensor, reference_NF: Tensor) -> float:
@@ -72,15 +70,25 @@ def frechet_of(rows_NF: Tensor, reference_NF: Tensor) -> float:
     return float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
 
 
-def likeness(clip: Tensor, other: Tensor, sample_rate: int) -> float:
-    """Return the highest correlation of any two seconds of ``clip`` with any two of ``other``: 1 is a repetition."""
-    a, b = (_stretches(audio, sample_rate) for audio in (clip, other))
-    return float((a @ b.T).max()) if len(a) and len(b) else 0.0
+def stretches(audio_CS: Tensor, sample_rate: int) -> Tensor:
+    """Return every stretch of two seconds as a unit vector, [n, bands * T]; time in steps of eight windows."""
+    bands = log_mel(audio_CS, sample_rate)
+    pooled = torch.nn.functional.avg_pool1d(bands[None], POOLED_WINDOWS)[0]
+    length = round(REPEAT_SECONDS * sample_rate / (WINDOW_SAMPLES / 4) / POOLED_WINDOWS)
+    if pooled.shape[1] < length:
+        return torch.zeros(0, BANDS * length)
+    found = pooled.unfold(1, length, 1).permute(1, 0, 2).flatten(1)
+    return torch.nn.functional.normalize(found - found.mean(1, keepdim=True), dim=1)
 
 
-def closest(clip: Tensor, others: Sequence[Tensor], sample_rate: int) -> tuple[float, int]:
-    """Return the highest likeness to any of ``others`` and which it is."""
-    found = [likeness(clip, other, sample_rate) for other in others]
+def likeness(stretches: Tensor, others: Tensor) -> float:
+    """Return the highest correlation of any stretch of one clip with any of another: 1 is a repetition."""
+    return float((stretches @ others.T).max()) if len(stretches) and len(others) else 0.0
+
+
+def closest(stretches: Tensor, others: Sequence[Tensor]) -> tuple[float, int]:
+    """Return the highest likeness of one clip's stretches to those of any other, and which it is."""
+    found = [likeness(stretches, other) for other in others]
     best = max(range(len(found)), key=found.__getitem__)
     return found[best], best
 
@@ -88,14 +96,3 @@ def closest(clip: Tensor, others: Sequence[Tensor], sample_rate: int) -> tuple[f
 def _root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
-
-
-def _stretches(audio_CS: Tensor, sample_rate: int) -> Tensor:
-    """Return every stretch of two seconds as a unit vector, [n, bands * T]; time in steps of eight windows."""
-    bands = log_mel(audio_CS, sample_rate)
-    pooled = torch.nn.functional.avg_pool1d(bands[None], POOLED_WINDOWS)[0]
-    length = round(REPEAT_SECONDS * sample_rate / (WINDOW_SAMPLES / 4) / POOLED_WINDOWS)
-    if pooled.shape[1] < length:
-        return torch.zeros(0, BANDS * length)
-    stretches = pooled.unfold(1, length, 1).permute(1, 0, 2).flatten(1)
-    return torch.nn.functional.normalize(stretches - stretches.mean(1, keepdim=True), dim=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -17,15 +17,17 @@ from torch import Tensor
 
 from sa3_daw.generation.model import LoadedModel
 from sa3_training.corpus.seeds import JUDGE_TEACHING, JUDGE_UNSEEN
-from sa3_training.corpus.sounds import Renderer
+from sa3_training.corpus.sounds import Renders
 from sa3_training.evaluation import musicnn, notes, timing, words
 from sa3_training.evaluation import nano as nano_measures
 from sa3_training.evaluation.families import PROMPTS as FAMILY_PROMPTS
 from sa3_training.evaluation.families import learn, share_first, solo_clips
-from sa3_training.evaluation.likeness import closest, distance, frechet
-from sa3_training.evaluation.material import Asked, Real
+from sa3_training.evaluation.likeness import closest, distance_of, frechet_of, likeness, rows, stretches
+from sa3_training.evaluation.maker import Maker
+from sa3_training.evaluation.material import Asked
 from sa3_training.evaluation.page import Page
 from sa3_training.evaluation.probes import seam_jump
+from sa3_training.evaluation.reference import Reference
 from sa3_training.lora.preview import generate
 
 LONG_SECONDS = 10.0
@@ -62,10 +64,6 @@ def players(asked: Sequence[Asked], rate: int, page: Page) -> None:
 def kept(asked: Sequence[Asked], rate: int, page: Page) -> dict[str, float]:
     """Measure tempo and key of the generated clips against what was asked, and how cleanly they begin and end."""
     numbers = timing.adherence(asked, rate)
-    drums = [clip for clip in asked if clip.family == "drums"]
-    numbers["drum_prompts_on_tempo"] = timing.share_on_tempo(drums, rate)
-    turned = [Asked(a.audio_CS, b.bpm) for a, b in zip(drums, [*drums[1:], *drums[:1]], strict=True)]
-    numbers["drum_prompts_on_another_clips_tempo"] = timing.share_on_tempo(turned, rate)
     numbers["change_at_the_ends"] = fmean(seam_jump(c.audio_CS, (0, c.audio_CS.shape[-1]), rate) for c in asked)
     page.section(
         "Tempo, key and ends",
@@ -91,17 +89,15 @@ def solo_notes(asked: Sequence[Asked], rate: int, page: Page) -> dict[str, float
     return numbers
 
 
-def obedience(
-    asked: Sequence[Asked], own: Sequence[Asked], real: Sequence[Real], rate: int, page: Page
-) -> dict[str, Any]:
+def obedience(asked: Sequence[Asked], own: Sequence[Asked], reference: Reference, page: Page) -> dict[str, Any]:
     """Let musicnn hear the clips: do tags follow the words of the prompts, and how far are they from real ones?"""
+    rate, real = reference.rate, reference.real
     heard = [musicnn.hear(clip.audio_CS, rate) for clip in asked]
     numbers: dict[str, Any] = {"asked": words.obedience([clip.prompt for clip in asked], heard)}
     if real:
-        theirs = [musicnn.hear(clip.audio_CS, rate) for clip in real]
-        numbers["real"] = words.obedience([clip.prompt for clip in real], theirs)
+        numbers["real"] = words.obedience([clip.prompt for clip in real], reference.heard)
         if len(real) >= 4:
-            numbers |= words.embedding_distance([musicnn.hear(clip.audio_CS, rate) for clip in own], theirs)
+            numbers |= words.embedding_distance([musicnn.hear(clip.audio_CS, rate) for clip in own], reference.heard)
     page.section(
         "Prompt adherence by musicnn",
         "A tagger that never saw our sounds. For each tag that some prompts ask for: how often a clip asked for it has "
@@ -119,9 +115,8 @@ def obedience(
     return numbers
 
 
-def families(asked: Sequence[Asked], model: LoadedModel, sound_font: Path, page: Page) -> dict[str, float]:
+def families(asked: Sequence[Asked], model: LoadedModel, renderer: Renders, page: Page) -> dict[str, float]:
     """Let a small classifier, taught by nano's corpus as the codec passes it on, say which family it hears."""
-    renderer = Renderer(sound_font)
     judge = learn(coded(model, solo_clips(renderer, JUDGE_TEACHING)))
     made = [(clip.family, clip.audio_CS) for clip in asked]
     numbers = {
@@ -143,23 +138,21 @@ def coded(model: LoadedModel, clips: Iterable[tuple[str, Tensor]]) -> list[tuple
     return [(name, model.same.decode(model.same.encode(audio[None]))[0, :, : audio.shape[1]]) for name, audio in clips]
 
 
-def against_real(made: Sequence[Tensor], real: Sequence[Real], rate: int, page: Page) -> dict[str, Any]:
+def against_real(made: Sequence[Tensor], reference: Reference, page: Page) -> dict[str, Any]:
     """Compare generated with real clips: style, Fréchet distance, repetition."""
-    clips = [clip.audio_CS for clip in real]
+    ours, theirs = rows(made, reference.rate), reference.rows_NF
     numbers: dict[str, Any] = {
-        "style_distance": distance(made, clips, rate),
-        "style_distance_of_real": distance(clips, clips, rate),
+        "style_distance": distance_of(ours, theirs),
+        "style_distance_of_real": distance_of(theirs, theirs),
     }
-    if len(clips) >= 4 and len(made) >= 2:
-        numbers["frechet"] = frechet(made, clips, rate)
-        numbers["frechet_of_halves"] = frechet(clips[::2], clips[1::2], rate)
-    repeats = [closest(clip, clips, rate) for clip in made]
-    highest = max(range(len(repeats)), key=lambda index: repeats[index][0])
-    numbers["closest"] = repeats[highest][0]
-    numbers["closest_name"] = real[repeats[highest][1]].name
-    if len(clips) > 1:
-        among = [closest(clip, [c for c in clips if c is not clip], rate)[0] for clip in clips]
-        numbers["closest_among_real"] = max(among)
+    if len(theirs) >= 4 and len(ours) >= 2:
+        numbers["frechet"] = frechet_of(ours, theirs)
+        numbers["frechet_of_halves"] = frechet_of(theirs[::2], theirs[1::2])
+    repeats = [closest(stretches(clip, reference.rate), reference.stretches) for clip in made]
+    numbers["closest"], which = max(repeats)
+    numbers["closest_name"] = reference.real[which].name
+    if len(theirs) > 1:
+        numbers["closest_among_real"] = max(likeness(*pair) for pair in combinations(reference.stretches, 2))
     page.section(
         "Against real audio",
         "Style distance: mean difference of log-mel statistics. Fréchet distance of the same features, beside that of "
@@ -170,11 +163,11 @@ def against_real(made: Sequence[Tensor], real: Sequence[Real], rate: int, page: 
     return numbers
 
 
-def nano_prompts(model: LoadedModel, num_seeds: int, sound_font: Path | None, page: Page) -> dict[str, Any]:
-    """Measure tempo, brightness and pitch of nano's own prompts."""
-    numbers: dict[str, Any] = nano_measures.generated(model, range(num_seeds))
-    if sound_font:
-        numbers["corpus"] = nano_measures.corpus(Renderer(sound_font))
+def nano_prompts(maker: Maker, seeds: range, corpus: dict[str, float], page: Page) -> dict[str, Any]:
+    """Measure tempo, brightness and pitch of nano's own prompts, beside its ``corpus`` where that was measured."""
+    numbers: dict[str, Any] = nano_measures.generated(maker, seeds)
+    if corpus:
+        numbers["corpus"] = corpus
     page.section(
         "Adherence", "Tempo, brightness and pitch of nano's prompts beside chance and, if rendered, its corpus."
     )

@@ -13,18 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sa3_daw.generation.model import LoadedModel
 from sa3_daw.music.key import NAMES
 from sa3_training.corpus.captions import caption
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.seeds import REPORT
-from sa3_training.corpus.sounds import SAMPLE_RATE, Renderer
+from sa3_training.corpus.sounds import Renders
 from sa3_training.data.describe import describe
 from sa3_training.data.folder import Sound, scan
 from sa3_training.data.latents import model_rate
 from sa3_training.evaluation.families import PROMPTS as FAMILY_PROMPTS
+from sa3_training.evaluation.maker import Maker
 from sa3_training.evaluation.nano import tempi
-from sa3_training.lora.preview import generate
 
 SECONDS = 6.0
 MOST_CLIPS = 48
@@ -64,9 +63,8 @@ def clips_of_folder(folder: Path, rate: int) -> list[Real]:
     return [_from_file(source, folder, rate) for source in scan(folder).sources[:MOST_CLIPS]]
 
 
-def clips_of_corpus(sound_font: Path) -> list[Real]:
+def clips_of_corpus(renderer: Renders) -> list[Real]:
     """Return clips of nano's corpus that no training saw."""
-    renderer = Renderer(sound_font)
     scores = [compose(seed, SECONDS) for seed in REPORT[:MOST_CLIPS]]
     return [
         Real(
@@ -79,26 +77,26 @@ def clips_of_corpus(sound_font: Path) -> list[Real]:
     ]
 
 
-def clips_of_prompts(model: LoadedModel, real: Sequence[Real], num_seeds: int) -> list[Asked]:
+def clips_of_prompts(maker: Maker, real: Sequence[Real], seeds: range) -> list[Asked]:
     """Generate the real clips' own prompts in turn, or PROMPTS, four for every seed."""
     asked = list(dict.fromkeys((clip.prompt, clip.bpm) for clip in real))
-    count = num_seeds * PROMPTS_PER_SEED
+    count = len(seeds) * PROMPTS_PER_SEED
     if not asked:
         asked = [
             (prompt, BPMS[(turn + index) % len(BPMS)]) for turn in range(4) for index, prompt in enumerate(PROMPTS)
         ]
-    chosen = [(number // len(asked), *asked[number % len(asked)]) for number in range(count)]
-    return [_made(model, prompt, bpm, seed, key_in(prompt), "") for seed, prompt, bpm in chosen]
+    chosen = [(seeds[number // len(asked)], *asked[number % len(asked)]) for number in range(count)]
+    return [_made(maker, prompt, bpm, seed, key_in(prompt), "") for seed, prompt, bpm in chosen]
 
 
-def clips_of_families(model: LoadedModel, seeds: range) -> list[Asked]:
+def clips_of_families(maker: Maker, seeds: range) -> list[Asked]:
     """Generate the words for every instrument family, each seed at its own tempo, the pitched ones in ASKED_KEY."""
     made = []
     for family, prompts in FAMILY_PROMPTS.items():
         key = ASKED_KEY if family in PITCHED else ""
         for prompt in prompts:
             words = f"{prompt}, {key}" if key else prompt
-            made += [_made(model, words, bpm, seed, key, family) for seed, bpm in zip(seeds, tempi(seeds), strict=True)]
+            made += [_made(maker, words, bpm, seed, key, family) for seed, bpm in zip(seeds, tempi(seeds), strict=True)]
     return made
 
 
@@ -107,9 +105,8 @@ def key_in(prompt: str) -> str:
     return next((name for name in KEYS if name.lower() in prompt.lower()), "")
 
 
-def _made(model: LoadedModel, prompt: str, bpm: float, seed: int, key: str, family: str) -> Asked:
-    audio = torch.from_numpy(generate(model, prompt, seed, bpm=bpm, seconds=SECONDS))
-    return Asked(audio, bpm, key, prompt, family)
+def _made(maker: Maker, prompt: str, bpm: float, seed: int, key: str, family: str) -> Asked:
+    return Asked(maker.clip(prompt, seed, bpm, SECONDS), bpm, key, prompt, family)
 
 
 def _from_file(source: Sound, folder: Path, rate: int) -> Real:
@@ -118,8 +115,3 @@ def _from_file(source: Sound, folder: Path, rate: int) -> Real:
     )
     _, words, beats = describe(source, folder)
     return Real(source.name, torch.from_numpy(audio), words, beats.bpm if beats else 120.0)
-
-
-def can_compare_with_corpus(model: LoadedModel) -> bool:
-    """Say whether the corpus is at the model's rate."""
-    return model.spec.sample_rate == SAMPLE_RATE

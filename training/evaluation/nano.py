@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sa3_daw.generation.model import LoadedModel
 from sa3_training import measures
 from sa3_training.corpus.score import compose
 from sa3_training.corpus.seeds import REPORT
 from sa3_training.corpus.sounds import Renders
-from sa3_training.lora.preview import generate
+from sa3_training.evaluation.maker import Maker
 
 SAMPLE_RATE = 44100
 SECONDS = 6.0
@@ -40,16 +39,11 @@ def tempi(seeds: range) -> list[float]:
     return [round(random.Random(f"tempo {seed}").uniform(70, 180), 2) for seed in seeds]
 
 
-def clip(model: LoadedModel, prompt: str, bpm: float, seed: int) -> Tensor:
-    """Return SECONDS of mono audio [S] in 4/4 from the first bar on."""
-    return torch.from_numpy(generate(model, prompt, seed, bpm=bpm, seconds=SECONDS)).mean(0)
-
-
-def generated(model: LoadedModel, seeds: range) -> dict[str, Any]:
+def generated(maker: Maker, seeds: range) -> dict[str, Any]:
     """Generate every prompt of PROMPTS for every seed and measure."""
     bpms = tempi(seeds)
     clips = {
-        name: [clip(model, prompt, bpm, seed) for bpm, seed in zip(bpms, seeds, strict=True)]
+        name: [maker.clip(prompt, seed, bpm, SECONDS).mean(0) for bpm, seed in zip(bpms, seeds, strict=True)]
         for name, prompt in PROMPTS.items()
     }
     return {

@@ -24,36 +24,33 @@ RELATED = (0.5, 1.0, 2.0)
 
 def adherence(clips: Sequence[Asked], sample_rate: int) -> dict[str, float]:
     """Return shares and errors; tempo and phase are judged where there is a clear beat: pads have none."""
-    own = [measured(clip.audio_CS, clip.bpm, sample_rate) for clip in clips]
-    beating = [(clip, report) for clip, report in zip(clips, own, strict=True) if report is not None]
+    heard = [onsets(clip.audio_CS, sample_rate) for clip in clips]
+    own = [(measured(found, clip.bpm), clip) for found, clip in zip(heard, clips, strict=True)]
+    beating = [(found, report, clip) for found, (report, clip) in zip(heard, own, strict=True) if report is not None]
     numbers = {"with_a_clear_beat": len(beating) / len(clips)}
     if beating:
-        bpms = [clip.bpm for clip, _ in beating]
-        strangers = [
-            measured(clip.audio_CS, bpm, sample_rate) for (clip, _), bpm in zip(beating, _turned(bpms), strict=True)
-        ]
-        numbers["tempo_kept"] = fmean(_keeps(report.bpm, clip.bpm) for clip, report in beating)
+        bpms = _turned([clip.bpm for *_, clip in beating])
+        strangers = [measured(found, bpm) for (found, *_), bpm in zip(beating, bpms, strict=True)]
+        numbers["tempo_kept"] = fmean(_keeps(report.bpm, clip.bpm) for _, report, clip in beating)
         numbers["tempo_kept_of_another_clip"] = fmean(
-            report is not None and _keeps(report.bpm, bpm) for report, bpm in zip(strangers, _turned(bpms), strict=True)
+            report is not None and _keeps(report.bpm, bpm) for report, bpm in zip(strangers, bpms, strict=True)
         )
-        numbers["median_phase_error_ms"] = 1000 * median(abs(report.phase_error_seconds) for _, report in beating)
+        numbers["median_phase_error_ms"] = 1000 * median(abs(report.phase_error_seconds) for _, report, _ in beating)
+    drums = [(found, report, clip.bpm) for found, (report, clip) in zip(heard, own, strict=True) if _is_drums(clip)]
+    if drums:
+        bpms = _turned([bpm for *_, bpm in drums])
+        numbers["drum_prompts_on_tempo"] = fmean(_is_on(report, bpm) for _, report, bpm in drums)
+        numbers["drum_prompts_on_another_clips_tempo"] = fmean(
+            _is_on(measured(found, bpm), bpm) for (found, *_), bpm in zip(drums, bpms, strict=True)
+        )
     keyed = [clip for clip in clips if clip.key]
     if keyed:
-        heard = [(key_of(clip.audio_CS, sample_rate), clip.key) for clip in keyed]
-        numbers["key_kept"] = fmean(found == key for found, key in heard)
+        keys = [(key_of(clip.audio_CS, sample_rate), clip.key) for clip in keyed]
+        numbers["key_kept"] = fmean(found == key for found, key in keys)
         numbers["key_kept_by_chance"] = 1 / 24
-        numbers["key_or_its_relative_kept"] = fmean(found in (key, relative(key)) for found, key in heard)
+        numbers["key_or_its_relative_kept"] = fmean(found in (key, relative(key)) for found, key in keys)
         numbers["key_or_its_relative_kept_by_chance"] = 1 / 12
     return numbers
-
-
-def share_on_tempo(clips: Sequence[Asked], sample_rate: int) -> float:
-    """Return the share of all clips with a clear beat within 2 % of the asked tempo.
-
-    Of half and double the asked one is meant wherever the onsets allow it, as in every take's own report.
-    """
-    found = [(measured(clip.audio_CS, clip.bpm, sample_rate), clip.bpm) for clip in clips]
-    return fmean(report is not None and abs(report.bpm / bpm - 1) <= NEAR for report, bpm in found)
 
 
 def relative(key: str) -> str:
@@ -63,10 +60,15 @@ def relative(key: str) -> str:
     return f"{NAMES[(NAMES.index(tonic) + step) % 12]} {other}"
 
 
-def measured(audio_CS: Tensor, asked_bpm: float, sample_rate: int) -> BeatReport | None:
+def onsets(audio_CS: Tensor, sample_rate: int) -> OnsetEnvelope:
+    """Return the onsets heard in a clip."""
+    found = OnsetEnvelope(sample_rate)
+    found.add(audio_CS.numpy())
+    return found
+
+
+def measured(onsets: OnsetEnvelope, asked_bpm: float) -> BeatReport | None:
     """Return the beats heard, or None when they are not clear."""
-    onsets = OnsetEnvelope(sample_rate)
-    onsets.add(audio_CS.numpy())
     report = measure_beats(onsets, TempoMap.constant(asked_bpm, 4, 4), 0.0)
     return report if report is not None and report.confidence >= CLEAR_BEAT else None
 
@@ -86,3 +88,12 @@ def _turned(bpms: list[float]) -> list[float]:
 
 def _keeps(found: float, asked: float) -> bool:
     return any(abs(found / (asked * ratio) - 1) <= NEAR for ratio in RELATED)
+
+
+def _is_drums(clip: Asked) -> bool:
+    return clip.family == "drums"
+
+
+def _is_on(report: BeatReport | None, bpm: float) -> bool:
+    """Say whether a clear beat lies within 2 % of the asked tempo; half and double time do not count."""
+    return report is not None and abs(report.bpm / bpm - 1) <= NEAR
