@@ -11,6 +11,7 @@ from time import monotonic
 
 import pytest
 
+from sa3_daw.cli.bench import percentile, steps_to_cancel
 from sa3_daw.client import Accepted, Finished
 from tests.running_daemon import RunningDaemon, a_job, wait_for
 
@@ -56,6 +57,12 @@ def test_a_greedy_client_delays_another_by_at_most_one_job_beyond_the_running_on
         assert num_between <= 1
         for stream in [first, *streams]:
             assert isinstance(list(stream)[-1], Finished)
+
+
+def test_a_cancel_at_any_moment_takes_about_the_rest_of_a_step(daemon: RunningDaemon) -> None:
+    with daemon.client() as client:
+        waits = steps_to_cancel(client, a_job("steps=500 step_ms=50"), 10)
+    assert percentile(waits, 50) < 1
 
 
 def test_waiting_times_stay_level_while_a_greedy_client_queues(daemon: RunningDaemon) -> None:

@@ -1,10 +1,14 @@
-"""`sa3-daw bench`: request to first audible chunk, draft and end, in a warm daemon of its own. Knows no model."""
+"""`sa3-daw bench`: request to first audible chunk, draft and end, and cancel to its end. Knows no model.
+
+It has a warm daemon of its own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -19,7 +23,7 @@ from rich.console import Console
 
 from sa3_daw.cli.overview import plain_table
 from sa3_daw.cli.request import checked
-from sa3_daw.client import AudioChunk, Client, Finished, new_job_id
+from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobStream, Progress, new_job_id
 from sa3_daw.config import environment_with
 from sa3_daw.errors import DaemonUnreachable, invalid
 from sa3_daw.job import Job, TempoPoint
@@ -30,6 +34,8 @@ PROMPTS = ("house drums and bass", "warm pads", "funky bass line", "techno hats"
 AUDIBLE = 10 ** (-60 / 20)
 """A chunk whose peak lies below this is silence to a listener."""
 START_SECONDS = 60.0
+MANY_STEPS = 50
+TIMED_STEPS = 4
 
 Times = dict[str, list[float]]
 
@@ -44,8 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         times: Times = {}
         measure(client, job, num_runs, times)
         measure(client, replace(job, draft=True), num_runs, times)
+        cancels = steps_to_cancel(client, replace(job, prompt=PROMPTS[0], steps=MANY_STEPS), num_runs)
     shown = {name: {"p50": percentile(values, 50), "p99": percentile(values, 99)} for name, values in times.items()}
     ratios = ratios_of(shown, num_samples / SAMPLE_RATE)
+    ratios |= {f"cancel / step, p{share}": percentile(cancels, share) for share in (50, 99)}
     if arguments.json:
         print(json.dumps({"seconds": num_samples / SAMPLE_RATE, "runs": num_runs, **shown, "ratios": ratios}))
         return 0
@@ -108,6 +116,28 @@ def one_run(client: Client, job: Job) -> dict[str, float]:
     if f"{kind}audible" not in moments:
         raise invalid("model", job.model, "a model whose clips are audible")
     return moments
+
+
+def steps_to_cancel(client: Client, job: Job, num_runs: int) -> list[float]:
+    """Cancel a job of many steps again and again, at any moment of a step; return the waits, in steps."""
+    chance, waits = random.Random(0), []
+    for _ in range(num_runs):
+        with client.submit(replace(job, job_id=new_job_id())) as stream:
+            told = [step_told(stream) for _ in range(TIMED_STEPS)]
+            step_seconds = (told[-1] - told[0]) / (len(told) - 1)
+            sleep(chance.uniform(0, step_seconds))
+            asked = perf_counter()
+            stream.cancel()
+            assert isinstance(list(stream)[-1], Cancelled)
+            waits.append((perf_counter() - asked) / step_seconds)
+    return waits
+
+
+def step_told(stream: JobStream) -> float:
+    """Return when the job's next step was told."""
+    while not isinstance(event := next(stream), Progress) or event.stage != "sampling":
+        pass
+    return perf_counter()
 
 
 def ratios_of(shown: dict[str, dict[str, float]], audio_seconds: float) -> dict[str, float]:
