@@ -203,6 +203,23 @@ def test_what_kept_samples_do_not_allow_is_refused(model: LoadedModel, store: So
         assert refused.value.field == field
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_a_source_that_is_no_audio_is_named(model: LoadedModel, store: SourceStore, value: float) -> None:
+    samples = np.zeros((2, RATE), dtype=np.float32)
+    samples[1, RATE // 2] = value
+    asked = edits.inpaint(job(), put(store.data_dir, samples), RATE, [Region(100, 4000)])
+    with pytest.raises(InvalidField, match="source.audio .* finite"):
+        drain(run(asked, model, store))
+
+
+def test_the_least_noise_there_is_gives_the_source_back(
+    model: LoadedModel, store: SourceStore, address: str, source: Audio
+) -> None:
+    plain = edits.inpaint(job(steps=1), address, LENGTH, [Region(50_000, 60_000)])
+    made = [drain(run(replace(plain, noise_level=level), model, store)).audio[0] for level in (1e-300, 1e-30)]
+    assert np.array_equal(*made) and np.array_equal(made[0][:, :50_000], source[:, :50_000])
+
+
 def test_a_published_form_edits_and_chains_alike(tmp_path: Path) -> None:
     """SAME-S frames in pairs, headroom instead of a lead, pingpong: nothing of the above is nano's alone."""
     published = load_model(write_tiny_model(tmp_path / "model"), "own-music")

@@ -104,6 +104,12 @@ def test_beat_grid_turns_once_a_beat_and_once_a_bar() -> None:
     assert grid[9] == pytest.approx(-0.25)
 
 
+def test_beat_grid_stays_in_what_a_model_can_read_at_the_slowest_tempos() -> None:
+    for bpm in (5e-324, 1e-300, 14.0):
+        assert abs(beat_grid(TempoMap.constant(bpm), 0.0, 48, 0.02)).max() <= 3.0
+    assert beat_grid(TempoMap.constant(30.0), 0.0, 1, 0.02)[-2, 0] == -2.0
+
+
 def test_beat_grid_follows_a_tempo_change() -> None:
     tempo = TempoMap((TempoPoint(0.0, 120.0), TempoPoint(4.0, 60.0)))
     grid = beat_grid(tempo, 0.0, 10, 0.5)

@@ -78,9 +78,10 @@ def guided(velocity: Velocity, guidance: Guidance) -> Velocity:
 
 
 def towards_known(velocity: Velocity, kept: Tensor, known_BDT: Tensor) -> Velocity:
-    """Return a velocity that is exact in the kept frames."""
+    """Return a velocity that is exact in the kept frames; at a noise level that float32 holds as 0 it is 0 there."""
 
     def exact_there(x_BDT: Tensor, t_B: Tensor) -> Tensor:
-        return torch.where(kept, (x_BDT - known_BDT) / t_B[:, None, None], velocity(x_BDT, t_B))
+        above_zero_B = t_B.clamp(min=torch.finfo(t_B.dtype).tiny)
+        return torch.where(kept, (x_BDT - known_BDT) / above_zero_B[:, None, None], velocity(x_BDT, t_B))
 
     return exact_there

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_daw.audio.resample import common_start, resampled
+from sa3_daw.errors import invalid
 from sa3_daw.generation.edit_plan import EditPlan
 
 BLOCK_SECONDS = 5.0
 """Read at once; bounds memory for a source of any length."""
+
+MAX_PEAK = 1000.0
+"""60 dB above full scale; what lies beyond is no audio, and a model makes nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class WorkSource:
     plan: EditPlan
 
     def samples(self, start: int, end: int) -> NDArray[np.float32]:
-        """Return [2, end - start] of work time at the job's rate, a fresh array."""
+        """Return [2, end - start] of work time at the job's rate, a fresh array. Raises InvalidField on no audio."""
         plan = self.plan
         found = np.zeros((2, end - start), dtype=np.float32)
         position = start
@@ -42,6 +46,9 @@ class WorkSource:
                     :, first - self.start_sample : last - self.start_sample
                 ]
             position += count
+        peak = float(np.abs(found).max(initial=0.0))
+        if not peak <= MAX_PEAK:
+            raise invalid("source.audio", peak, f"samples that are finite and at most {MAX_PEAK:g}")
         return found
 
     def covers(self, work_sample: int) -> bool:
