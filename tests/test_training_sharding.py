@@ -9,16 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from sa3_daw.models.same import Same
 from sa3_training.checkpoints import load_state
 from sa3_training.flow.loss import FlowRecipe
 from sa3_training.loop import Every, Learner, LoopRecipe, Numbers, Stage, train
+from sa3_training.progress import Reporter, read_log
 from sa3_training.sharding import clip_gradients
 from sa3_training.stages.dit import DitRecipe, dit_stage
+from sa3_training.stages.same import SameRecipe, same_stage
 from sa3_training.world import World
-from tests.test_training_stages import denoiser, waves
+from tests.test_training_stages import CODEC, RATE, TEXT_DIM, denoiser, text_states, tones, waves
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = LoopRecipe(num_steps=6, num_parts=2)
@@ -33,6 +37,24 @@ def stage_of(world: World) -> Stage:
         torch.nn.init.normal_(parameter, std=0.05)
     world.spread(model)
     return dit_stage(model, waves, 10.0, DitRecipe(flow=FlowRecipe(couple=False)), RECIPE, world)
+
+
+SAME_RECIPE = SameRecipe(
+    warm_up_steps=2, learning_rate=1e-3, discriminator_width=4, probe_width=16, probe_depth=1, normal=0.05
+)  # fmt: skip
+SAME_LOOP = LoopRecipe(num_steps=4, num_parts=2, log_every_steps=1)
+NUMBERS_ERROR = 1e-3
+"""Adam turns the float error of a gradient near zero into a whole step; after four the losses still agree so far."""
+
+
+def train_same(world: World, out: Path) -> None:
+    """Train an autoencoder and its adversary for a few steps."""
+    torch.manual_seed(0)
+    same = Same(CODEC)
+    world.spread(same)
+    stage = same_stage(same, tones, text_states, TEXT_DIM, RATE, SAME_RECIPE, SAME_LOOP, world)
+    with Reporter(out, "same", quiet=not world.is_first) as report:
+        train(stage, SAME_LOOP, out, "same", world, report)
 
 
 def stop_at(step: int) -> Every:
@@ -53,7 +75,7 @@ import torch
 torch.set_num_threads(1)
 from sa3_training.loop import train
 from sa3_training.world import join_world, leave_world
-from tests.test_training_sharding import RECIPE, stage_of, stop_at
+from tests.test_training_sharding import RECIPE, stage_of, stop_at, train_same
 out = Path(sys.argv[1])
 world = join_world("cpu", spreads_weights=True)
 stage = stage_of(world)
@@ -66,9 +88,11 @@ if world.is_first:
     (out / "alone" / "dit.ckpt").write_bytes((out / "stopped" / "dit.ckpt").read_bytes())
 world.wait()
 train(stage_of(world), RECIPE, out / "stopped", "dit", world)
+train_same(world, out / "two")
 leave_world(world)
 """
-"""A whole run, one that is stopped after three steps, a copy of its checkpoint, and the stopped run's second half."""
+"""A whole run, one that is stopped after three steps, a copy of its checkpoint, and the stopped run's second half; then
+an autoencoder's run."""
 
 
 def run_spread(out: Path) -> None:
@@ -102,7 +126,7 @@ def same_within(one: Any, other: Any, error: float) -> None:
         assert one == other
 
 
-def test_spread_weights_train_resume_and_are_saved_like_whole_ones(tmp_path: Path) -> None:
+def test_spread_weights_train_resume_and_are_saved_like_whole_ones_and_so_does_an_autoencoder(tmp_path: Path) -> None:
     train(stage_of(World()), RECIPE, tmp_path / "one", "dit", World())
     run_spread(tmp_path)
     same_within(saved(tmp_path / "one"), saved(tmp_path / "two"), FLOAT_ERROR)
@@ -110,6 +134,18 @@ def test_spread_weights_train_resume_and_are_saved_like_whole_ones(tmp_path: Pat
     assert load_state(tmp_path / "alone" / "dit.ckpt")["step"] == 3
     train(stage_of(World()), RECIPE, tmp_path / "alone", "dit", World())
     same_within(saved(tmp_path / "one"), saved(tmp_path / "alone"), FLOAT_ERROR)
+
+    train_same(World(), tmp_path / "one")
+    one, two = (read_log(tmp_path / name / "same.log") for name in ("one", "two"))
+    assert "discriminator" in one[-1] and len(one) == len(two) == SAME_LOOP.num_steps
+    for alone, together in zip(one, two, strict=True):
+        assert alone == pytest.approx(together, rel=NUMBERS_ERROR)
+    for part in ("module", "ema"):
+        alone, together = (
+            load_state(tmp_path / name / "same.ckpt")["learners"]["same"][part]["same.bottleneck.running_std"]
+            for name in ("one", "two")
+        )
+        assert float(alone) != 1 and float(alone) == pytest.approx(float(together), abs=1e-6), part
 
 
 def test_gradients_are_clipped_together_to_the_norm_asked_for() -> None:

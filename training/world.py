@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from sa3_daw.errors import invalid
@@ -66,6 +66,11 @@ class World:
         total = torch.tensor([numbers[key] for key in keys], dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return dict(zip(keys, total.tolist(), strict=True))
+
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Add every process's tensor to this one, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
 
     def spread(self, module: nn.Module) -> None:
         """Spread a module's large layers over the processes, when that was asked for; before optimisers are made."""

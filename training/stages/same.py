@@ -92,17 +92,18 @@ def same_stage(
     def generator_part(draw: Draw, share_of_parts: float) -> tuple[Numbers, Tensor, Tensor]:
         batch = batches(draw)
         audio = batch.audio_BCS.to(world.device)
-        made = reconstruct(same, audio, draw.generator())
-        numbers = _latent_losses(
-            helpers, made, audio, text_states(batch.captions).to(world.device), draw, sample_rate, recipe
-        )
+        generator = draw.generator()
+        made = reconstruct(same, audio, generator)
+        text = text_states(batch.captions).to(world.device)
+        follows = draw.step < recipe.warm_up_steps
+        numbers = _latent_losses(helpers, made, audio, text, follows, generator, sample_rate)
         numbers |= {
             "spectral": spectral_loss(made.audio_BCS, audio, sample_rate),
             "phase": phase_loss(made.audio_BCS, audio),
             "waveform": relative_l2(made.audio_BCS, audio),
             "normal": made.penalty,
         }
-        if draw.step >= recipe.warm_up_steps:
+        if not follows:
             (real, real_inner), (ours, our_inner) = judges(audio), judges(made.audio_BCS)
             numbers["adversarial"] = mean_over(adversarial.generator_loss, real, ours)
             numbers["feature"] = adversarial.feature_loss(real_inner, our_inner)
@@ -114,12 +115,17 @@ def same_stage(
     def advance(step: int, share: float) -> Numbers:
         numbers: Numbers = {}
         pairs = []
+        before = same.bottleneck.running_std.clone()
+        after = torch.zeros_like(before)
         for part in world.parts(loop.num_parts):
+            same.bottleneck.running_std.copy_(before)
             seen, audio, estimate = generator_part(Draw(loop.seed, step, part), 1 / loop.num_parts)
             numbers = {name: numbers.get(name, 0.0) + value for name, value in seen.items()}
             pairs.append((audio, estimate))
+            after += same.bottleneck.running_std / loop.num_parts
+        world.sum_tensor(after)
+        same.bottleneck.running_std.copy_(after)
         learner.descend(world, share)
-        average_running_std(same, world)
         if step >= recipe.warm_up_steps:
             judge.module.zero_grad()
             numbers["discriminator"] = sum(_judge(judges, *pair, 1 / loop.num_parts) for pair in pairs)
@@ -157,22 +163,14 @@ def log_mel(audio_BCS: Tensor, sample_rate: int) -> Tensor:
     return torch.log10(filters @ magnitudes(audio_BCS.mean(1, keepdim=True), FEATURE_WINDOW) + 1e-3)
 
 
-def average_running_std(same: Same, world: World) -> None:
-    """Give every process the mean of the bottleneck's running statistics."""
-    if world.size > 1:
-        torch.distributed.all_reduce(same.bottleneck.running_std)
-        same.bottleneck.running_std.div_(world.size)
-
-
 def _latent_losses(
-    helpers: Helpers, made: Reconstruction, audio_BCS: Tensor, text_BLD: Tensor, draw: Draw, sample_rate: int,
-    recipe: SameRecipe,
+    helpers: Helpers, made: Reconstruction, audio_BCS: Tensor, text_BLD: Tensor, follows: bool,
+    generator: torch.Generator, sample_rate: int,
 ) -> dict[str, Tensor]:  # fmt: skip
     latents = made.latents_BDT
     whole = latents[..., : audio_BCS.shape[-1] // (audio_BCS.shape[-1] // latents.shape[-1])]
-    detach = draw.step < recipe.warm_up_steps
     return {
-        "probe": probe_loss(helpers.probe, latents, detach=detach, generator=draw.generator()),
+        "probe": probe_loss(helpers.probe, latents, detach=follows, generator=generator),
         "regressor": regressor_loss(helpers.regressors, whole, audio_BCS, sample_rate),
         "critic": helpers.critic(latents, log_mel(audio_BCS, sample_rate), text_BLD.transpose(1, 2)),
     }
