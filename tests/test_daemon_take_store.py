@@ -17,7 +17,7 @@ from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.recorder import Recorder
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.takes import TakeStore
-from sa3_daw.errors import InvalidField
+from sa3_daw.errors import EngineError, InvalidField
 from sa3_daw.protocol.messages import Audio, ChangeTake, ListTakes, Take
 from sa3_daw.take import TakeMade
 from tests.running_daemon import a_job
@@ -92,6 +92,23 @@ def test_what_the_disk_says_is_told_plainly(store: Store, monkeypatch: pytest.Mo
     problem = store.make(1).problem
     assert problem.startswith("the take could not be stored: /") and problem.endswith(": No space left on device")
     assert "Errno" not in problem
+
+
+def test_what_a_full_disk_leaves_in_memory_has_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(spool: AudioSpool, start: int, planar: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AudioSpool, "_write_channels", full)
+    monkeypatch.setattr("sa3_daw.daemon.recorder.MAX_KEPT_BYTES", 8 * NUM_SAMPLES)
+    recorders = [
+        Recorder(a_job(num_samples=NUM_SAMPLES, job_id=name), store.audio, store.takes, store.room) for name in "ab"
+    ]
+    recorders[0].add(Audio(0, NUM_SAMPLES, 2, 0), bytes(8 * NUM_SAMPLES))
+    with pytest.raises(EngineError, match="nothing can be stored .*No space left"):
+        recorders[1].add(Audio(0, 1, 2, 0), bytes(8))
+    for recorder in recorders:
+        recorder.close(lambda: None)
+    assert store.audio.num_kept_bytes == 0
 
 
 def test_latents_that_cannot_be_deleted_let_takes_make_room(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from time import monotonic
+from weakref import WeakSet
 
 from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS, audio_path
 from sa3_daw.daemon.back_room import BackRoom
@@ -49,6 +50,7 @@ class AudioStore:
         self._uploads: dict[tuple[Address, str], Upload] = {}
         self._sealing: list[Address] = []
         self._left: dict[str, list[Path]] = {}
+        self._spools: WeakSet[AudioSpool] = WeakSet()
         self.num_bytes = 0
         """What finished audio uses on disk, as far as it was seen."""
 
@@ -135,7 +137,14 @@ class AudioStore:
 
     def spool(self, name: str, num_samples: int) -> AudioSpool:
         """Return a spool in a file of its own, even while an earlier one of that name, which is ours, is sealed."""
-        return AudioSpool(spool_path(self._incoming, name, num_samples), num_samples)
+        spool = AudioSpool(spool_path(self._incoming, name, num_samples), num_samples)
+        self._spools.add(spool)
+        return spool
+
+    @property
+    def num_kept_bytes(self) -> int:
+        """Memory that holds audio which the disk did not take."""
+        return sum(spool.num_kept_bytes for spool in self._spools)
 
     def take_left(self, name: str) -> AudioSpool | None:
         """Return the spool of that name that an earlier daemon left, the fullest of several."""

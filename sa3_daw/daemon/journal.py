@@ -37,8 +37,12 @@ class Journal:
 
     def left_behind(self) -> list[tuple[Job, bool]]:
         """Return the jobs that an earlier daemon had in hand when it died, and whether each was still live."""
+        try:
+            paths = sorted(self._live.iterdir())
+        except OSError:  # Nothing was noted yet, or nothing can be read.
+            return []
         jobs = []
-        for path in sorted(self._live.iterdir()) if self._live.is_dir() else []:
+        for path in paths:
             try:
                 jobs.append((msgspec.json.decode(path.read_bytes(), type=Job), path.suffix == LIVE))
             except (OSError, msgspec.MsgspecError) as error:

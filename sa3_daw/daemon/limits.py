@@ -33,6 +33,8 @@ MESSAGES_PER_SECOND = 2000.0
 MESSAGES_AT_ONCE = 10_000.0
 
 MAX_AUDIO_SAMPLES = MAX_CLIP_SECONDS * max(SAMPLE_RATES)
+MAX_KEPT_BYTES = 512 << 20
+"""Audio that the disk does not take, in memory for those who wait for it: 22 minutes at 48 kHz, over all jobs."""
 MAX_UPLOADS = 16
 """Under way at one time, over all clients."""
 MAX_LISTED_TAKES = 500

@@ -10,7 +10,7 @@ from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
 from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.delivery import Entry
-from sa3_daw.daemon.limits import MAX_PIECE_SAMPLES
+from sa3_daw.daemon.limits import MAX_KEPT_BYTES, MAX_PIECE_SAMPLES
 from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import EngineError
@@ -50,7 +50,10 @@ class Recorder:
         self.interrupt()
 
     def add(self, message: Audio, buffer: bytes) -> tuple[Entry, bytes] | None:
-        """Record a chunk; return what is new in it, None when all of it was here. Raises EngineError on a gap."""
+        """Record a chunk; return what is new in it, None when all of it was here.
+
+        Raises EngineError on a gap, and when the disk takes nothing and there is too much to be kept in memory.
+        """
         if not 0 <= message.variation < self._job.num_variations or message.num_channels != NUM_CHANNELS:
             raise EngineError(f"the engine sent {message}, which the job has not asked for")
         if len(buffer) != message.num_samples * BYTES_PER_FRAME:
@@ -66,6 +69,8 @@ class Recorder:
             buffer = _without_start(buffer, known)
             message = replace(message, start_sample=spool.num_written, num_samples=message.num_samples - known)
         spool.write(buffer)
+        if spool.problem and self._audio.num_kept_bytes > MAX_KEPT_BYTES:
+            raise EngineError(f"nothing can be stored ({spool.problem}) and {MAX_KEPT_BYTES} bytes wait in memory")
         return Entry(message, partial(spool.read, message.start_sample, message.num_samples)), buffer
 
     def complete(self, made: TakeMade, then: Callable[[Take], None]) -> None:

@@ -58,6 +58,11 @@ class AudioSpool:
         spool.num_written = min(max(0, path.stat().st_size // BYTES_PER_SAMPLE - spool.num_samples), spool.num_samples)
         return spool
 
+    @property
+    def num_kept_bytes(self) -> int:
+        """Memory that holds what the disk did not take."""
+        return sum(map(len, self._kept.values()))
+
     def write(self, planar: bytes) -> None:
         """Append one piece. Never raises for the disk's sake; see ``problem``."""
         start, count = self.num_written, len(planar) // BYTES_PER_FRAME
