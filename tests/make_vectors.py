@@ -92,7 +92,16 @@ MESSAGES: list[msg.Message] = [
     msg.Status(),
     msg.Shutdown(),
     msg.HelloReply(
-        1, "0.1.0", 4242, tuple(msg.REQUESTS), (MODEL,), LIMITS, (msg.AdapterInfo("dusty", "small-music", "dora-rows"),)
+        1,
+        "0.1.0",
+        4242,
+        tuple(msg.REQUESTS),
+        (MODEL,),
+        LIMITS,
+        (msg.AdapterInfo("dusty", "small-music", "dora-rows"),),
+        "cpu",
+        "w8a8",
+        True,
     ),
     msg.Accepted(2, "nano", 8, 3.5, 1.25, 0.75, "euler", 6.0, True, False, JOB.prompt),
     msg.Progress("sampling", 3, 8),

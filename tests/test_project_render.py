@@ -71,6 +71,21 @@ file = "stems/{name}.wav"
 depth = "float"
 """
 
+ONE_CLIP = """
+[project]
+rate = 48000
+[[track]]
+name = "drums"
+[[track.clip]]
+at = "0bars"
+kind = "generate"
+prompt = "drums"
+length = "1beat"
+seed = 1
+[[output]]
+file = "mix.wav"
+"""
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
@@ -122,6 +137,20 @@ def test_only_what_changed_is_made_again_and_the_bytes_are_those_of_a_fresh_run(
     capsys.readouterr()
     assert projects.render(text, "out", "--plan") == 0
     assert "; 0 to make" in capsys.readouterr().out
+
+
+def test_what_the_running_daemon_computes_with_decides_what_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    projects = Projects(tmp_path, tmp_path / "run", monkeypatch)
+    with RunningDaemon(tmp_path / "run", SA3_PRECISION="fp32"):
+        assert projects.render(ONE_CLIP) == 0
+        monkeypatch.setenv("SA3_PRECISION", "bf16")
+        assert projects.render(ONE_CLIP, "out", "--plan") == 0
+        assert "; 0 to make" in capsys.readouterr().out
+    with RunningDaemon(tmp_path / "run", SA3_COMPILE="yes"):
+        assert projects.render(ONE_CLIP, "out", "--plan") == 0
+        assert "make    clip" in capsys.readouterr().out
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(projects: Projects) -> None:

@@ -6,14 +6,15 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from sa3_daw.cli.maker import open_maker
 from sa3_daw.cli.perform import cancelled_by_daemon
 from sa3_daw.cli.words import BAD_INPUT, FAILURE
-from sa3_daw.client import JobCancelled
-from sa3_daw.config import load_config
-from sa3_daw.errors import InvalidField, invalid
+from sa3_daw.client import Client, JobCancelled
+from sa3_daw.config import DaemonConfig, load_config
+from sa3_daw.errors import InvalidField, Sa3Error, invalid
 from sa3_daw.render.project.nodes import Node, OutputWork, Plan
 from sa3_daw.render.project.plan import plan_project
 from sa3_daw.render.project.problem import Problem
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.effect_seconds <= 86_400:
         raise invalid("effect-seconds", float(arguments.effect_seconds), "above 0, at most 86400")
     path: Path = arguments.project
-    project, plan = read(path)
+    project, plan = read(path, load_config() if arguments.ray else config_in_force())
     folder: Path = arguments.output or path.resolve().with_suffix("")
     if folder.exists() and not folder.is_dir():
         raise invalid("output", str(folder), "a folder, there already or not")
@@ -59,11 +60,22 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILURE if problems or failures(outcomes) or num_there < num_outputs else 0
 
 
-def read(path: Path) -> tuple[Project, Plan]:
+def config_in_force() -> DaemonConfig:
+    """Return the configuration with how the running daemon's engine computes; one that would be started uses it all."""
+    config = load_config()
+    try:
+        with Client.connect(autostart=False) as client:
+            hello = client.hello()
+    except Sa3Error:  # Where a clip has to be made, the same is told then.
+        return config
+    return replace(config, device=hello.device, precision=hello.precision, compile=hello.is_compiled)
+
+
+def read(path: Path, config: DaemonConfig) -> tuple[Project, Plan]:
     """Read and plan a project's file. Raises InvalidField, naming file and line, or OSError."""
     try:
         project = read_project(path.read_text(encoding="utf-8-sig"))
-        return project, plan_project(project, path.resolve().parent, load_config())
+        return project, plan_project(project, path.resolve().parent, config)
     except UnicodeDecodeError as error:
         raise invalid("project", str(path), "a TOML file in UTF-8") from error
     except Problem as problem:

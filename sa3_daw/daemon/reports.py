@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def hello_reply(config: DaemonConfig, resident: tuple[ResidentModel, ...]) -> HelloReply:
-    """Return the daemon's version, verbs, models, adapters and limits."""
+    """Return the daemon's version, verbs, models, adapters and limits, and how its engine computes."""
     precisions = {model.name: model.precision for model in resident}
     models = tuple(
         ModelInfo(
@@ -47,7 +47,18 @@ def hello_reply(config: DaemonConfig, resident: tuple[ResidentModel, ...]) -> He
     )
     found = list_adapters(config.adapters_dir)
     adapters = tuple(AdapterInfo(entry.name, entry.base_model, entry.kind) for entry in found)
-    return HelloReply(PROTOCOL_VERSION, __version__, os.getpid(), tuple(REQUESTS), models, limits(config), adapters)
+    return HelloReply(
+        protocol_version=PROTOCOL_VERSION,
+        daemon_version=__version__,
+        pid=os.getpid(),
+        verbs=tuple(REQUESTS),
+        models=models,
+        limits=limits(config),
+        adapters=adapters,
+        device=config.device,
+        precision=config.precision,
+        is_compiled=config.compile,
+    )
 
 
 def status_reply(jobs: Jobs, room: EngineRoom, started_at: float) -> StatusReply:

@@ -191,7 +191,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class HelloReply:
-    """What this daemon is. ``verbs`` are the request kinds it understands."""
+    """What this daemon is. ``verbs`` are the request kinds it understands.
+
+    ``device``, ``precision`` and ``is_compiled`` are what its engine was told at its start; a resident model tells what
+    "auto" became.
+    """
 
     protocol_version: int
     daemon_version: str
@@ -200,6 +204,9 @@ class HelloReply:
     models: tuple[ModelInfo, ...]
     limits: Limits
     adapters: tuple[AdapterInfo, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ struct Limits {
     }
 };
 
-/// What this daemon is. `verbs` are the request kinds it understands.
+/// What this daemon is. `verbs` are the request kinds it understands; `device`, `precision` and `is_compiled` are what
+/// its engine was told at its start.
 struct HelloReply {
     std::int64_t protocol_version = 0;
     std::string daemon_version;
@@ -97,6 +98,9 @@ struct HelloReply {
     std::vector<ModelInfo> models;
     Limits limits;
     std::vector<AdapterInfo> adapters;
+    std::string device = "auto";
+    std::string precision = "auto";
+    bool is_compiled = false;
 
     template <class Self, class Visitor>
     static void fields(Self& self, Visitor& visit) {
@@ -107,6 +111,9 @@ struct HelloReply {
         visit.required("models", self.models);
         visit.required("limits", self.limits);
         visit.optional("adapters", self.adapters);
+        visit.optional("device", self.device);
+        visit.optional("precision", self.precision);
+        visit.optional("is_compiled", self.is_compiled);
     }
 };
 
