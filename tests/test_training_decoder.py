@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from sa3_daw.models.same import Same
 from sa3_daw.models.specs import ModelSpec
+from sa3_training import nano as nano_module
 from sa3_training.corpus.score import Score, choose_parts
 from sa3_training.corpus.sounds import SAMPLE_RATE
 from sa3_training.data.corpus_pool import LEAD_FRAMES, Clips
@@ -19,7 +21,8 @@ from sa3_training.data.pairs import Pairs, finish, make_pairs, whole_clips, with
 from sa3_training.flow.denoiser import Denoiser
 from sa3_training.lapped import LappedTransform, mdct_basis
 from sa3_training.loop import LoopRecipe
-from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NanoSize, nano_config
+from sa3_training.nano import decoder_pairs
+from sa3_training.recipes import NANO_FRAME_SAMPLES, NANO_LATENT_DIM, NanoSize, nano, nano_config
 from sa3_training.stages.decoder import (
     DecoderRecipe,
     closed_form,
@@ -120,6 +123,30 @@ def test_pairs_hold_the_clips_audio_without_its_offset_and_what_the_sampler_leav
     torch.testing.assert_close(pairs.rough.float().square().mean(), expected, rtol=0.1, atol=0)
     batch = whole_clips(clips, torch.arange(rows))
     assert torch.equal(finish(untrained, batch, 0.0, generator), batch.latents_BDT)
+
+
+def test_one_process_makes_the_pairs_and_all_others_and_later_runs_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, made = tones(), list[range]()
+
+    def make(clips: None, seeds: range, *_: object) -> Pairs:
+        made.append(seeds)
+        return wanted
+
+    monkeypatch.setattr(nano_module, "make_pairs", make)
+    monkeypatch.setattr(nano_module, "loaded", lambda spec, student, world: None)
+    monkeypatch.setattr(World, "wait", lambda world: None)
+    recipe = replace(nano(), decoder_clips=5)
+    pools = [(range(9), choose_parts, None), (range(20, 29), choose_parts, None)]
+
+    def pairs(world: World) -> list[Pairs]:
+        return decoder_pairs(recipe, SPEC, {}, pools, Ramp(), tmp_path / "pairs.pt", world, num_processes=1)
+
+    found = [pairs(world) for world in (World(0, 2), World(1, 2), World())]
+    assert made == [range(5), range(20, 25)]
+    for group in found:
+        assert all(torch.equal(pair.audio, wanted.audio) and torch.equal(pair.rough, wanted.rough) for pair in group)
 
 
 def test_what_lies_below_hearing_is_taken_out_and_nothing_else() -> None:

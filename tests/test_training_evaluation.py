@@ -28,10 +28,10 @@ from sa3_training.evaluation.probes import seam_jump
 from sa3_training.evaluation.report import ReportRecipe, leaves, write_report
 from sa3_training.evaluation.tensorflow_files import table
 from sa3_training.progress import Reporter
+from tests.beeps import Beeps
 from tests.test_training_data import RATE, sound, write
 from tests.test_training_lora import squares
 from tests.test_training_losses import clicks
-from tests.test_training_nano import Beeps
 
 
 def chord(pitches: tuple[int, ...], seconds: float) -> torch.Tensor:

@@ -15,10 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.errors import BadOutput, InvalidField
@@ -27,8 +25,6 @@ from sa3_training import candidates as candidates_module
 from sa3_training import nano as nano_module
 from sa3_training import shared_work
 from sa3_training.candidates import Candidates, digest, replace_folder, score
-from sa3_training.corpus.score import DRUMS, Score
-from sa3_training.corpus.sounds import SAMPLE_RATE
 from sa3_training.data import corpus_pool
 from sa3_training.data.corpus_pool import Lengths, render_clips
 from sa3_training.data.pairs import Pairs
@@ -42,23 +38,7 @@ from sa3_training.progress import read_log
 from sa3_training.recipes import nano_on_gpu
 from sa3_training.rehearsal import rehearsal
 from sa3_training.world import World
-
-
-class Beeps:
-    """A synthesiser of sines and clicks, so that no sound font is needed."""
-
-    def __init__(self) -> None:
-        self.rendered = 0
-
-    def render(self, score: Score, seconds: float) -> NDArray[np.float32]:
-        self.rendered += 1
-        audio = np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
-        for note in score.notes:
-            start = round(note.start_ppq * 60 / score.bpm * SAMPLE_RATE)
-            times = np.arange(min(4000, max(0, audio.shape[1] - start))) / SAMPLE_RATE
-            hertz = 4000 if note.part in DRUMS else 440 * 2 ** ((note.pitch - 69) / 12)
-            audio[:, start : start + len(times)] += 0.1 * np.sin(2 * np.pi * hertz * times) * np.exp(-20 * times)
-        return audio
+from tests.beeps import Beeps
 
 
 def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
@@ -66,6 +46,9 @@ def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
 ) -> None:
     for module in (nano_measures, families, material):
         monkeypatch.setattr(module, "SECONDS", 1.5)
+    monkeypatch.setattr(nano_module, "CODEC_SECONDS", 1.5)
+    few = {family: families.PROMPTS[family][:1] for family in ("drums", "hats", "bass", "pad")}
+    monkeypatch.setattr(material, "FAMILY_PROMPTS", few)
     recipe = rehearsal(nano_on_gpu())
     assert recipe.size.decoder_depth
     synthesiser = Beeps()
@@ -90,6 +73,7 @@ def test_the_whole_gpu_recipe_runs_and_a_second_run_does_nothing_again(
     assert all(torch.equal(tensor, wanted.dit.state_dict()[key]) for key, tensor in kept.dit.state_dict().items())
     finished = load_model(tmp_path / "candidates" / "post", "nano")
     assert (finished.spec.sampler, finished.spec.default_guidance_scale) == ("pingpong", 1.0)
+    assert not (tmp_path / "pairs.pt").exists()
     assert on_its_clock == [False], "the minutes of the decoder's stage are for training"
     before = synthesiser.rendered
     build_nano(recipe, synthesiser, tmp_path, World())

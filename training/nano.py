@@ -52,6 +52,7 @@ from sa3_training.world import World
 MAY_CHANGE_ON_RESUME = ("dit_loop", "guidance_loop", "decoder_loop", "warm_up_loop", "post_loop", "judge_seeds")
 LOOK_EVERY_STEPS = 200
 HELD_OUT_BATCHES = 4
+CODEC_CLIPS, CODEC_SECONDS = 16, 6.0
 WORST_COMB_DB = 1.0
 """A decoder may add no more than this to the original's patch comb, or the closed form is kept."""
 
@@ -100,7 +101,7 @@ def build_nano(recipe: NanoRecipe, renderer: Renders, out: Path, world: World, n
     unguided = guidance(recipe, spec, base, pools, out, world)
     finish("unguided", unguided, Sampled.UNGUIDED)
     short = [(recipe.clip_seeds, choose_parts, pools[0]), (recipe.solo_seeds, choose_mostly_one, pools[1])]
-    same = decoder(recipe, spec, transform, unguided, short, renderer, out, world) or bare
+    same = decoder(recipe, spec, transform, unguided, short, renderer, out, world, num_processes) or bare
     finish("decoder", unguided, Sampled.UNGUIDED, same)
     student = warm_up(recipe, spec, base, unguided, pools, out, world)
     finish("warm-up", student, Sampled.DISTILLED, same)
@@ -135,7 +136,7 @@ def clips(
 
 def decoder(
     recipe: NanoRecipe, spec: ModelSpec, transform: LappedTransform, student: dict[str, Tensor],
-    pools: list[tuple[range, ChooseParts, Clips]], renderer: Renders, out: Path, world: World,
+    pools: list[tuple[range, ChooseParts, Clips]], renderer: Renders, out: Path, world: World, num_processes: int,
 ) -> Same | None:  # fmt: skip
     """Teach the decoder's transformer on latents that ``student`` finished; None when the closed form sounds better."""
     if not recipe.size.decoder_depth:
@@ -144,23 +145,35 @@ def decoder(
     spread_D = pools[0][-1].latents[: recipe.decoder_clips].float().std((0, 2))
     trained = start_decoder(closed_form(spec.same, transform), spread_D).to(world.device)
     ended = has_ended(recipe.decoder_loop, out / "decoder.ckpt")
-    pairs = [] if ended else decoder_pairs(recipe, spec, student, pools, renderer, world)
+    kept = out / "pairs.pt"
+    pairs = [] if ended else decoder_pairs(recipe, spec, student, pools, renderer, kept, world, num_processes)
     stage = decoder_stage(trained, pairs, recipe.decoder, recipe.decoder_loop, world)
     run(stage, recipe.decoder_loop, out, "decoder", world)
+    kept.unlink(missing_ok=True)
     learned = closed_form(spec.same, transform)
     learned.decoder.load_state_dict(learned.decoder.state_dict() | folded(averaged(out / "decoder.ckpt", "decoder")))
-    audio = render_audio(recipe.held_out_seeds[:16], 6.0, renderer).float() / 32767
+    audio = render_audio(recipe.held_out_seeds[:CODEC_CLIPS], CODEC_SECONDS, renderer).float() / 32767
     return learned if is_better_codec(learned, audio) else None
 
 
 def decoder_pairs(
     recipe: NanoRecipe, spec: ModelSpec, student: dict[str, Tensor], pools: list[tuple[range, ChooseParts, Clips]],
-    renderer: Renders, world: World,
+    renderer: Renders, path: Path, world: World, num_processes: int,
 ) -> list[Pairs]:  # fmt: skip
-    """Return the decoder's clips of every pool, beside what the student leaves of them."""
-    finishing = loaded(spec, student, world)
-    count, levels = recipe.decoder_clips, recipe.decoder.levels
-    return [make_pairs(clips, seeds[:count], choose, renderer, finishing, levels) for seeds, choose, clips in pools]
+    """Return the decoder's clips of every pool, beside what the student leaves of them.
+
+    The first process makes them; the others, and a run that goes on, read them from ``path``.
+    """
+    if world.is_first and not path.exists():
+        finishing = loaded(spec, student, world)
+        count, levels = recipe.decoder_clips, recipe.decoder.levels
+        made = [
+            make_pairs(clips, seeds[:count], choose, renderer, finishing, levels, num_processes)
+            for seeds, choose, clips in pools
+        ]
+        save_state({"pools": [vars(pairs) for pairs in made]}, path)
+    world.wait()
+    return [Pairs(**tensors) for tensors in load_state(path)["pools"]]
 
 
 @torch.inference_mode()

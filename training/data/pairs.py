@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sa3_daw.sampling.schedule import LogSNRShift, t_grid
 from sa3_training.corpus.score import ChooseParts, compose
 from sa3_training.corpus.sounds import SAMPLE_RATE, Renders
-from sa3_training.data.corpus_pool import LEAD_FRAMES, Clips
+from sa3_training.data.corpus_pool import CLIPS_PER_PIECE, LEAD_FRAMES, Clips
 from sa3_training.data.crops import on_device
 from sa3_training.flow.denoiser import Batch, Denoiser
+from sa3_training.shared_work import pieces, shared
 
 CLIPS_AT_ONCE = 12
 SAMPLER_STEPS = 8
@@ -37,16 +41,18 @@ class Pairs:
 
 def make_pairs(
     clips: Clips,
-    seeds: Sequence[int],
+    seeds: range,
     choose: ChooseParts,
     renderer: Renders,
     student: Denoiser,
     levels: Sequence[float],
+    num_processes: int = 1,
 ) -> Pairs:
     """Render the first clips again, by their ``seeds``, and let ``student`` finish them, unguided, from the levels."""
     device = next(student.parameters()).device
     frame_samples = round(clips.frame_seconds * SAMPLE_RATE)
-    audio = torch.stack([_audio(seed, choose, renderer, clips.num_frames, frame_samples) for seed in seeds])
+    work = partial(_audio_piece, choose, renderer, clips.num_frames, frame_samples)
+    audio = torch.from_numpy(np.concatenate(shared(work, pieces(seeds, CLIPS_PER_PIECE), num_processes)))
     rough = []
     for index, first in enumerate(range(0, len(seeds), CLIPS_AT_ONCE)):
         rows = torch.arange(first, min(first + CLIPS_AT_ONCE, len(seeds)))
@@ -85,6 +91,12 @@ def without_offset(audio_CS: Tensor, sample_rate: int) -> Tensor:
     spectrum = torch.fft.rfft(audio_CS)
     spectrum[..., torch.fft.rfftfreq(audio_CS.shape[-1], 1 / sample_rate) < LOWEST_HERTZ] = 0
     return torch.fft.irfft(spectrum, audio_CS.shape[-1])
+
+
+def _audio_piece(
+    choose: ChooseParts, renderer: Renders, num_frames: int, frame_samples: int, seeds: range
+) -> NDArray[np.int16]:
+    return torch.stack([_audio(seed, choose, renderer, num_frames, frame_samples) for seed in seeds]).numpy()
 
 
 def _audio(seed: int, choose: ChooseParts, renderer: Renders, num_frames: int, frame_samples: int) -> Tensor:
