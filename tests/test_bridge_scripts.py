@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sa3_daw.cli.request import read_points
 from sa3_daw.music.timeline import TempoMap
 from tests.bridge_build import ROOT, need
 from tests.running_daemon import RunningDaemon, environment, wait_for
@@ -522,9 +523,15 @@ C = {StringVector = function()
     return {paths = {}, push_back = function(self, path) table.insert(self.paths, path) end}
 end}
 Editing = {ImportToTrack = "to track", ImportAsTrack = "as track"}
-Temporal = {timepos_t = function(at) return {ticks = function() return 7680 end, at = at} end,
+local TICKS_PER_SAMPLE = 127.5 / 60 * 1920 / 48000
+local function place(at) return {ticks = function() return math.floor(at * TICKS_PER_SAMPLE) end,
+    samples = function() return at end, at = at} end
+Temporal = {timepos_t = setmetatable({from_ticks = function(ticks) return place(ticks // TICKS_PER_SAMPLE) end},
+        {__call = function(_, at) return place(at) end}),
     TempoMap = {read = function() return {meter_at = function() return {divisions_per_bar = function() return 4 end,
-        note_value = function() return 4 end} end, quarters_per_minute_at = function() return 127.5 end} end}}
+        note_value = function() return 4 end} end, quarters_per_minute_at = function() return 127.5 end,
+        tempo_at = function() return {time = function() return place(0) end} end,
+        bbt_at = function() return {bars = 2, beats = 1, ticks = 0} end} end}}
 Session = {nominal_sample_rate = function() return 48000.0 end, path = function() return FOLDER end,
     locations = function() return {auto_loop_location = function() return nil end} end}
 Editor = {get_selection = function() return {
@@ -604,11 +611,14 @@ map:set_tempo(Temporal.Tempo(127.5, 127.5, 4), Temporal.timepos_t(0))
 map:set_meter(Temporal.Meter(7, 8), Temporal.timepos_t(0))
 Temporal.TempoMap.update(map)
 local file = io.open("{folder}/told", "w")
-for _, first in ipairs({{0, 79059}}) do
-    local request = sa3.ardour.request(session, first, first + 361412)
-    request.prompt, request.output = "it's", sa3.ardour.new_base(session) .. ".wav"
+local function tell(first, last)
+    local base = sa3.ardour.new_base(session)
+    local request, start_ppq = sa3.ardour.request(session, first, last)
+    sa3.ardour.follow_tempo(request, base, first, last, start_ppq)
+    request.prompt, request.output = "it's", base .. ".wav"
     file:write(table.concat(sa3.generate_words(request), "\\n"), "\\n\\n")
 end
+for _, first in ipairs({{0, 79059}}) do tell(first, first + 361412) end
 session:new_audio_track(2, 2, nil, 1, "Track", ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal)
 local track
 for found in session:get_tracks():iter() do track = found:to_track() end
@@ -617,7 +627,18 @@ region = region:to_audioregion()
 assert(region:position():samples() == 0 and region:length():samples() == 10000)
 sa3.ardour.write_region(region, "{folder}/region.wav", session:nominal_sample_rate())
 assert(sa3.ardour.loop_range(session) == nil)
-file:write("region written")
+local quarter = function(number) return Temporal.timepos_t.from_ticks(1920 * number) end
+map = Temporal.TempoMap.write_copy()
+map:set_tempo(Temporal.Tempo(60, 60, 4), quarter(14))
+map:set_meter(Temporal.Meter(3, 4), quarter(21))
+local slope = map:set_tempo(Temporal.Tempo(90, 90, 4), quarter(24))
+map:set_tempo(Temporal.Tempo(120, 120, 4), quarter(30))
+map:set_ramped(slope, true)
+Temporal.TempoMap.update(map)
+tell(quarter(14):samples(), quarter(20):samples())
+tell(quarter(7):samples(), quarter(33):samples())
+for _, number in ipairs({{7, 14, 24, 27, 30, 33}}) do file:write(quarter(number):samples(), " ") end
+file:write("\\n\\nregion written")
 file:close()
 close_session()
 quit()
@@ -631,10 +652,26 @@ def test_ardour_gives_the_selections_samples_tempo_metre_and_bar(tmp_path: Path)
     script.write_text(ARDOUR_SESSION.format(**names))
     variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     subprocess.run(["ardour7-lua", str(script)], capture_output=True, env=variables, check=False, timeout=120)
-    first, second, last = ((tmp_path / "told").read_text()).split("\n\n")
+    first, second, third, fourth, places, last = ((tmp_path / "told").read_text()).split("\n\n")
     assert last == "region written" and soundfile.info(tmp_path / "region.wav").frames == 10000
     words = first.split("\n")
     assert " ".join(words[:10]) == "sa3-daw generate --samples 361412 --rate 48000 --start-bar 6720/6720 --prompt it's"
     assert words[10] == "--bpm" and float(words[11]) == pytest.approx(127.5, rel=1e-8)  # as Ardour keeps tempos
     assert words[12:14] == ["--meter", "7/8"] and str(tmp_path / "session" / "sa3") in first
     assert "13440/6720" in second  # 3.5 quarters are one bar of 7/8: 79 058.8 samples
+    assert "33600/6720" in third and third.split("\n")[12:14] == ["--meter", "7/8"]
+    assert float(third.split("\n")[11]) == pytest.approx(60)  # the change at its start holds, not what was before
+    words = fourth.split("\n")
+    points = read_points(Path(words[words.index("--tempo-map") + 1]))
+    assert "20160/6720" in words and "--bpm" not in words
+    assert [(point.position_ppq, point.numerator, point.denominator) for point in points[:4]] == [
+        (0, 7, 8), (14, 7, 8), (21, 3, 4), (24, 3, 4),
+    ]  # fmt: skip
+    assert [point.bpm for point in points[:3]] == pytest.approx([127.5, 60, 60], rel=1e-8)
+    slope = [point.bpm for point in points[3:-1]]
+    assert len(slope) > 8 and slope == sorted(slope) and 90 < slope[0] < slope[-1] < 120
+    assert (points[-1].position_ppq, points[-1].bpm) == (30, 120)
+    tempo, start = TempoMap(tuple(points)), int(places.split()[0])
+    for number, place in zip((14, 24, 27, 30, 33), places.split()[1:], strict=True):
+        made = float(tempo.seconds_at(Fraction(number)) - tempo.seconds_at(Fraction(7)))
+        assert made == pytest.approx((int(place) - start) / 48000, abs=5e-5), number

@@ -40,16 +40,17 @@ function sa3.number_text(value)
     return text
 end
 
---- The steps of a tempo map over [edges[1], edges[#edges]) seconds, whose tempo is taken as even between two edges.
--- `quarters_at` and `metre_at` tell the song's place and metre at a time; the range begins at `start_ppq` in the map.
-function sa3.tempo_points(edges, start_ppq, quarters_at, metre_at)
+--- The steps of a tempo map over [edges[1], edges[#edges]), in the DAW's own unit of time, between which the tempo is even.
+-- `quarters_at` and `metre_at` tell the song's place and metre, `bpm_between` the tempo; the range begins at `start_ppq` in
+-- the map.
+function sa3.tempo_points(edges, start_ppq, quarters_at, metre_at, bpm_between)
     local points = {}
     for index = 1, #edges - 1 do
         local from, to = edges[index], edges[index + 1]
         local numerator, denominator = metre_at(from)
         points[index] = {
             position_ppq = index == 1 and 0 or start_ppq + quarters_at(from) - quarters_at(edges[1]),
-            bpm = 60 * (quarters_at(to) - quarters_at(from)) / (to - from),
+            bpm = bpm_between(from, to),
             numerator = numerator,
             denominator = denominator,
         }
@@ -65,6 +66,17 @@ function sa3.tempo_map_json(points)
             sa3.number_text(point.position_ppq), sa3.number_text(point.bpm), point.numerator, point.denominator)
     end
     return "[" .. table.concat(texts, ",\n") .. "]\n"
+end
+
+--- Give a request its tempo map in a file beside `base`, where the map is more than one tempo.
+function sa3.give_tempo_map(request, base, points)
+    if #points == 1 then return end
+    local path = sa3.job_files(base).tempo
+    local file = io.open(path, "wb")
+    if not file then return end  -- the job's own files cannot be written either, which is told then
+    file:write(sa3.tempo_map_json(points))
+    file:close()
+    request.tempo_map = path
 end
 
 -- Command lines -----------------------------------------------------------------------------------------------

@@ -29,11 +29,12 @@ function factory() return function()
     }):run()
     if not answers or answers.prompt == "" then return end
 
-    local request = sa3.ardour.request(Session, first, last)
+    local base = sa3.ardour.new_base(Session)
+    local request, start_ppq = sa3.ardour.request(Session, first, last)
+    sa3.ardour.follow_tempo(request, base, first, last, start_ppq)
     request.prompt, request.negative_prompt = answers.prompt, answers.negative_prompt
     request.guidance = answers.guidance > 0 and answers.guidance or nil
     request.seed = answers.seed > 0 and math.tointeger(answers.seed) or nil
-    local base = sa3.ardour.new_base(Session)
     request.output = base .. ".wav"
     local progress = sa3.ardour.run(sa3.generate_words(request), base, "sa3-daw: generate")
     if progress.state == "failed" then return tell(progress.text) end

@@ -43,6 +43,7 @@ function factory() return function()
     local written, problem = sa3.ardour.write_region(region, base .. "-in.wav", Session:nominal_sample_rate())
     if not written then return tell("The region cannot be written: " .. tostring(problem)) end
     local request = sa3.ardour.request(Session, place, place + length)
+    sa3.ardour.follow_tempo(request, base, place, place + length, 0)
     request.prompt = answers.prompt
     request.seed = answers.seed > 0 and math.tointeger(answers.seed) or nil
     request.input, request.output = base .. "-in.wav", base .. ".wav"

@@ -79,14 +79,10 @@ return function(sa3)
 
     --- Give a request the song's tempo map over [first, last), where that changes; the range begins at `start_ppq` in it.
     function host.follow_tempo(request, base, first, last, start_ppq)
-        local edges = tempo_edges(first, last)
-        if #edges == 2 then return end
         local function quarters_at(seconds) return reaper.TimeMap2_timeToQN(0, seconds) end
-        local file = io.open(sa3.job_files(base).tempo, "wb")
-        if not file then return end  -- the job's own files cannot be written either, which is told then
-        file:write(sa3.tempo_map_json(sa3.tempo_points(edges, start_ppq, quarters_at, metre_at)))
-        file:close()
-        request.tempo_map = sa3.job_files(base).tempo
+        local function bpm_between(from, to) return 60 * (quarters_at(to) - quarters_at(from)) / (to - from) end
+        local edges = tempo_edges(first, last)
+        sa3.give_tempo_map(request, base, sa3.tempo_points(edges, start_ppq, quarters_at, metre_at, bpm_between))
     end
 
     --- The bar at a time, for --start-bar, and its place in quarters from the first. Bars are REAPER's own, so a downbeat stays one after a change of tempo or metre.
