@@ -1,6 +1,7 @@
 """Minibatch optimal transport: which noise goes with which clip. Knows no model. Source: SPEC 8.3.
 
-Pairing near noise with near data straightens the paths the model has to learn. B batch, D channels, T frames.
+Pairing near noise with near data straightens the paths the model has to learn: Tong et al., arXiv 2302.00482; the plan:
+Cuturi, arXiv 1306.0895. B batch, D channels, T frames.
 """
 
 from __future__ import annotations

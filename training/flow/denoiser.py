@@ -1,6 +1,7 @@
 """DiT and conditioner together, and the batch they are trained on. Knows no loss and no data source.
 
-Shapes: B batch, D latent channels, T frames, L text tokens, G beat-grid channels.
+Shapes: B batch, D latent channels, T frames, L text tokens, G beat-grid channels. Source: SPEC 2.3, 3.1;
+the beat grid is ours.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Denoiser(nn.Module):
         dropped_B: Tensor,
         valid_BT: Tensor | None = None,
     ) -> Tensor:
-        """Return the velocity. ``keep_BT`` 1 keeps a frame as context, ``dropped_B`` True hides the text."""
+        """Return the velocity. ``keep_BT`` 1 keeps a frame as context, ``dropped_B`` True hides the text (SPEC 8.6)."""
         dtype = self.dit.transformer.memory_tokens.dtype
         context, global_ = self.conditioner(batch.states_BLD, batch.mask_BL, batch.seconds_B)
         context = torch.where(dropped_B[:, None, None], torch.zeros_like(context), context)

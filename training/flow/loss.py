@@ -49,7 +49,7 @@ class Noised:
 
 
 def draw_noise(batch: Batch, recipe: FlowRecipe, frames_per_second: float, generator: torch.Generator) -> Noised:
-    """Draw everything from one generator, then move it to the batch's device."""
+    """Draw everything from one generator, then move it to the batch's device. Source: SPEC 8.1 to 8.6."""
     data = batch.latents_BDT
     size, _, num_frames = data.shape
     device = data.device
@@ -73,7 +73,7 @@ def draw_noise(batch: Batch, recipe: FlowRecipe, frames_per_second: float, gener
 def flow_loss(
     model: Denoiser, batch: Batch, recipe: FlowRecipe, frames_per_second: float, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the squared velocity error of the frames to generate, plus that of the kept ones."""
+    """Return the squared velocity error of the frames to generate, plus that of the kept ones. Source: SPEC 8.1."""
     drawn = draw_noise(batch, recipe, frames_per_second, generator)
     all_valid = bool(drawn.valid_BT.all())
     velocity = model(

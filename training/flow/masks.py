@@ -16,7 +16,10 @@ MOST_SEGMENTS = 10
 
 
 def extend_into_silence(valid_B: Tensor, num_frames: int, mean_frames: float, generator: torch.Generator) -> Tensor:
-    """Return valid lengths grown by exponential draws: the model learns that silence follows a clip's end."""
+    """Return valid lengths grown by exponential draws: the model learns that silence follows a clip's end.
+
+    Source: SPEC 8.4.
+    """
     extra = torch.empty(len(valid_B)).exponential_(1 / max(mean_frames, 1e-9), generator=generator).long()
     return (valid_B + extra).clamp(max=num_frames)
 
@@ -29,7 +32,7 @@ def valid_mask(valid_B: Tensor, num_frames: int) -> Tensor:
 def keep_masks(
     valid_B: Tensor, num_frames: int, generator: torch.Generator, shares: tuple[float, float, float] = MASK_SHARES
 ) -> Tensor:
-    """Draw inpaint keep-masks [B, T]: 1 keeps a frame as context, 0 generates it; padding is always 0."""
+    """Draw inpaint keep-masks [B, T]: 1 keeps a frame as context, 0 generates it; padding is always 0. SPEC 8.5."""
     keep = torch.zeros(len(valid_B), num_frames)
     kinds = torch.multinomial(torch.tensor(shares), len(valid_B), replacement=True, generator=generator)
 
@@ -50,7 +53,7 @@ def keep_masks(
 
 
 def masked_mean(error_BDT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the mean of an error over the masked frames of each item, averaged over the items."""
+    """Return the mean of an error over the masked frames of each item, averaged over the items. SPEC 8.1."""
     per_frame = error_BDT.mean(dim=1)
     per_item = (per_frame * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)
     return per_item.mean()

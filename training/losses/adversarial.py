@@ -1,7 +1,9 @@
 """Adversarial losses and the discriminators that hear spectra. Knows no autoencoder and no DiT.
 
 The scores are relativistic: a discriminator says how much more real the real is than its own estimate, and stops
-caring once the two cannot be told apart. Shapes: B batch, C channels, S samples, F frequencies, T windows.
+caring once the two cannot be told apart. Source: arXiv 2605.17991; relativistic scores: Jolicoeur-Martineau, arXiv
+1807.00734; discriminators of complex spectra: Défossez et al., arXiv 2210.13438.
+Shapes: B batch, C channels, S samples, F frequencies, T windows.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def generator_loss(real: Tensor, estimate: Tensor) -> Tensor:
 
 
 def feature_loss(real: Sequence[Tensor], estimate: Sequence[Tensor]) -> Tensor:
-    """Return the mean relative difference of the discriminator's inner features."""
+    """Return the mean relative difference of the discriminator's inner features (arXiv 2210.13438)."""
     parts = [
         (a - b.detach()).abs().mean() / b.detach().abs().mean().clamp(min=1e-6)
         for a, b in zip(estimate, real, strict=True)

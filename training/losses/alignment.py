@@ -1,8 +1,9 @@
 """Alignment of clips with their texts by two embedders of one space, as CLAP has them. Knows no generator.
 
-Any pair will do that keeps the two protocols: one that listens to latents, or one that decodes them and listens to the
-audio. ``sa3-train`` trains a small pair on the run's own clips (``stages/align.py``). Shapes: B batch, D latent
-channels, T frames, L text tokens, W text width, E space.
+Any pair will do that keeps the two protocols: one that listens to latents, or one that decodes them and listens to
+the audio. ``sa3-train`` trains a small pair on the run's own clips (``stages/align.py``). Source: arXiv 2605.17991;
+CLAP: Wu et al., arXiv 2211.06687.
+Shapes: B batch, D latent channels, T frames, L text tokens, W text width, E space.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Contrastive critic: which latents, which audio features and which text belong together. Knows no autoencoder.
 
-Three small towers into one space; every pair of towers must find its own among the batch. Shapes: B batch, E space.
+Three small towers into one space; every pair of towers must find its own among the batch. Source: arXiv 2605.17991
+(SAME); the loss: van den Oord et al., arXiv 1807.03748, both ways as in arXiv 2103.00020. Shapes: B batch, E space.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Flow-alignment probe: a small flow model that must be able to predict the latents. Knows no audio.
 
 Latents that a small model denoises easily are latents a DiT learns quickly. At first the probe only follows
-(``detach``); later its error reaches the encoder. Shapes: B batch, D latent channels, T frames, W width.
+(``detach``); later its error reaches the encoder. Source: arXiv 2605.17991 (SAME).
+Shapes: B batch, D latent channels, T frames, W width.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Phase loss by differences, which hearing follows and absolute phase does not. Knows no model.
 
 Instantaneous frequency is how the phase of a bin turns from window to window; group delay how it turns from bin to
-bin. Both are compared as angles on the circle, weighted by the target's energy, so silence has no say.
+bin. Both are compared as angles on the circle, weighted by the target's magnitude, so silence has no say.
+Source: arXiv 2605.17991 (SAME); the two errors: Ai and Ling, arXiv 2211.15974, here by their cosines.
 Shapes: B batch, C channels, S samples, F frequencies, T windows.
 """
 

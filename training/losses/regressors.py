@@ -1,7 +1,7 @@
 """Semantic regressors: chroma and stereo level difference read from the latents by one linear layer. Knows no decoder.
 
-They keep what music is made of near the surface of the latents. Shapes: B batch, C channels, S samples, D latent
-channels, T frames, R samples in a frame.
+They keep what music is made of near the surface of the latents. Source: arXiv 2605.17991 (SAME). Shapes: B batch,
+C channels, S samples, D latent channels, T frames, R samples in a frame.
 """
 
 from __future__ import annotations

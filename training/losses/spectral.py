@@ -1,7 +1,8 @@
 """Multi-resolution spectral loss, weighted by hearing. Knows no model. Shapes: B batch, C channels, S samples.
 
 Seven resolutions of left, right, mid and side: spectral convergence, in which the loud counts, plus the difference of
-log magnitudes, in which the quiet counts too.
+log magnitudes, in which the quiet counts too. Source: arXiv 2605.17991 (SAME); both terms: Yamamoto et al., arXiv
+1910.11480; weights: ITU-R BS.1770.
 """
 
 from __future__ import annotations

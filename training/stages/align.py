@@ -1,7 +1,7 @@
 """Training of a pair of embedders on the run's own clips and captions: a small CLAP, for where none can be had.
 
 Knows no generator, no files and no arguments. Captions that stand twice in a batch count as strangers to each other,
-so the loss of a folder with few captions ends above zero.
+so the loss of a folder with few captions ends above zero. Source: CLAP, Wu et al., arXiv 2211.06687, in small.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Nano's decoder, trained on the latents that its DiT makes. Knows no files and no DiT.
 
 The transformer learns the log gains that bring the lapped path's spectra to those of the clip: from the clip's own
-latents, and from rougher ones that the sampler left, so that it takes the sampler's hiss for hiss.
+latents, and from rougher ones that the sampler left, so that it takes the sampler's hiss for hiss. Ours alone.
 Shapes: B batch, C channels, S samples, D latent channels, T frames.
 """
 

@@ -2,8 +2,8 @@
 
 Where noise is strong the student's velocity becomes the teacher's guided one, at the levels the sampler asks for; where
 little noise is left it learns from the data themselves, so that what should be silent becomes silent. It halves the
-calls of every step, and few-step distillation starts from a model that already obeys. Shapes: B batch, D latent
-channels, T frames.
+calls of every step, and few-step distillation starts from a model that already obeys. Source: Meng et al., arXiv
+2210.03142; learning from the data at low levels is ours. Shapes: B batch, D latent channels, T frames.
 """
 
 from __future__ import annotations

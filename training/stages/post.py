@@ -2,7 +2,8 @@
 
 The discriminator is relativistic (real against the sample of the same prompt and noise) and contrastive (the real
 with its own text against the real with another's), so that quality and obedience both count. The result is sampled
-by ping-pong and needs no guidance. Knows no audio and no files. Shapes: B batch, D latent channels, T frames, W width.
+by ping-pong and needs no guidance. Source: arXiv 2605.17991 and ARC, arXiv 2505.08175. Knows no audio and no files.
+Shapes: B batch, D latent channels, T frames, W width.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SAME training: an autoencoder that sounds right and whose latents a DiT can learn. Knows no files and no arguments.
 
-Every loss is its own file under ``losses/``; here they are weighed and added. Shapes: B batch, C channels, S samples,
-D latent channels, T frames.
+Every loss is its own file under ``losses/``; here they are weighed and added. Source: arXiv 2605.17991; bottleneck and
+noises: SPEC 1.6. The weights are ours. Shapes: B batch, C channels, S samples, D latent channels, T frames.
 """
 
 from __future__ import annotations

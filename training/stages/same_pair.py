@@ -1,7 +1,8 @@
 """Distillation of a small SAME from a large one, so that both speak the same latents. Knows no files and no arguments.
 
 The large one is frozen. Cross-decoded paths bind the two: what the small encodes the large must decode (E_S -> D_L),
-and what the large encodes the small must decode (E_L -> D_S). Shapes: B batch, C channels, S samples.
+and what the large encodes the small must decode (E_L -> D_S). Source: arXiv 2605.17991; weights are ours.
+Shapes: B batch, C channels, S samples.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Distillation warm-up: a student learns to reach in one step what its teacher reaches in fifteen with guidance.
 
 Knows no audio and no files. Afterwards the student needs no guidance, and adversarial post-training can start from
-it. Shapes: B batch, D latent channels, T frames.
+it. Source: arXiv 2605.17991; solver and guidance: SPEC 4.2, 3.4. Shapes: B batch, D latent channels, T frames.
 """
 
 from __future__ import annotations
