@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sa3_daw.checkpoint import build, load_strict, read_tensors
 from sa3_daw.converted import ConvertedCopies
-from sa3_daw.errors import ModelError
+from sa3_daw.errors import CheckpointMismatch, ModelError
 from sa3_daw.generation.adapters import AdapterRack, KeptBases
+from sa3_daw.generation.beat_grid import BEAT_GRID_DIM
 from sa3_daw.models.conditioner import Conditioner, Conditioning
 from sa3_daw.models.dit import DiT
 from sa3_daw.models.gpu import compute_exactly
@@ -144,10 +145,19 @@ def load_same(directory: Path, name: str) -> Same:
 
 @torch.inference_mode()
 def self_test(model: LoadedModel) -> None:
-    """Run one tiny forward pass of every part. Raises ModelError when a value is not finite."""
+    """Run one tiny forward pass of every part. Raises ModelError when a value is not finite.
+
+    Raises CheckpointMismatch where the spec does not fit what stands outside the weights: text encoder and beat grid.
+    """
     spec = model.spec
     frames = 2 * spec.same.frame_alignment
     states, mask = model.text_encoder.encode(["test"], spec.conditioning.max_tokens)
+    for key, dim, allowed in (
+        ("cond_dim", spec.conditioning.cond_dim, (states.shape[-1],)),
+        ("local_add_cond_dim less io_channels + 1", spec.conditioning.beat_grid_dim, (0, BEAT_GRID_DIM)),
+    ):
+        if dim not in allowed:
+            raise CheckpointMismatch(f"{key} of {spec.name!r} is {dim}; allowed: {' or '.join(map(str, allowed))}")
     context, global_ = model.conditioner(states, mask, torch.tensor([1.0]))
     local = torch.zeros(1, spec.dit.local_dim, frames)
     prepared = model.dit.prepare(Conditioning(context, global_, local))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported, shorten
+from sa3_daw.errors import CheckpointMismatch, CheckpointMissing, Unsupported
+from sa3_daw.models.spec_checks import check_model, check_same, check_types, require
 
 Config = dict[str, Any]
 AnySpec = TypeVar("AnySpec")
@@ -30,10 +31,6 @@ PROMPT_PREFIXES = {
 """What the published models' captions began with, by the repository that a config names for its text encoder."""
 
 PREFIX_MARK = "tracktype:"
-
-LARGEST_SIZE = 1 << 20
-LARGEST_SIZES = {"depth": 256, "num_heads": 1024, "max_num_samples": 1 << 40}
-"""Far above every published model; a config beyond them is damaged or hostile."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class ModelSpec:
     @classmethod
     def from_config(cls, config: Config, name: str) -> ModelSpec:
         """Read a published-format config. Raises CheckpointMismatch or Unsupported, naming the key."""
-        return _understood(lambda: _model_spec(config, name), name)
+        return _understood(lambda: _model_spec(config, name), check_model, name)
 
     @classmethod
     def from_directory(cls, directory: Path, name: str) -> ModelSpec:
@@ -200,32 +197,24 @@ def read_config(directory: Path, name: str) -> Config:
     return config
 
 
-def _understood(read: Callable[[], AnySpec], name: str) -> AnySpec:
+def _understood(read: Callable[[], AnySpec], check: Callable[[AnySpec], None], name: str) -> AnySpec:
     try:
         spec = read()
-        _check_sizes(spec)
+        check_types(spec)
+        check(spec)
         return spec
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise CheckpointMismatch(
-            f"model_config.json of {name!r} cannot be used: {type(error).__name__}: {error}", field=name
-        ) from error
-
-
-def _check_sizes(spec: object) -> None:
-    """Refuse sizes that no model has, before anything is built by them."""
-    for field in fields(spec):  # type: ignore[arg-type]
-        value = getattr(spec, field.name)
-        if is_dataclass(value):
-            _check_sizes(value)
-        largest = LARGEST_SIZES.get(field.name, LARGEST_SIZE)
-        if field.type == "int" and (type(value) is not int or not 0 <= value <= largest):
-            raise ValueError(f"{field.name} is {shorten(value)}; allowed: whole numbers from 0 to {largest}")
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise CheckpointMismatch(f"model_config.json of {name!r} cannot be used: {reason}", field=name) from error
 
 
 def same_spec_of(config: Config, name: str) -> SameSpec:
     """Read the autoencoder of a whole model's config, or of one that describes nothing else."""
-    alone = is_autoencoder(config)
-    return _understood(lambda: same_spec(config["model"] if alone else config["model"]["pretransform"]["config"]), name)
+
+    def read() -> SameSpec:
+        return same_spec(config["model"] if is_autoencoder(config) else config["model"]["pretransform"]["config"])
+
+    return _understood(read, check_same, name)
 
 
 def is_autoencoder(config: Config) -> bool:
@@ -268,7 +257,10 @@ def _conditioning_spec(conditioning: Config, diffusion: Config) -> ConditioningS
     known = ["inpaint_mask", "inpaint_masked_input"]
     if local_ids not in (known, [*known, "beat_grid"]):
         raise Unsupported(f"local_add_cond_ids {local_ids}; known: {known}, with or without 'beat_grid' last")
-    latent_dim = diffusion["config"]["io_channels"]
+    sizes = diffusion["config"]
+    beat_grid_dim = sizes["local_add_cond_dim"] - sizes["io_channels"] - 1
+    fits = beat_grid_dim > 0 if "beat_grid" in local_ids else beat_grid_dim == 0
+    require(fits, "local_add_cond_dim", sizes["local_add_cond_dim"], "io_channels + 1, and more with a beat_grid only")
     return ConditioningSpec(
         text_encoder=prompt["type"],
         text_encoder_folder=prompt["config"].get("subfolder", ""),
@@ -277,7 +269,7 @@ def _conditioning_spec(conditioning: Config, diffusion: Config) -> ConditioningS
         max_tokens=prompt["config"]["max_length"],
         min_seconds=seconds["config"]["min_val"],
         max_seconds=seconds["config"]["max_val"],
-        beat_grid_dim=diffusion["config"]["local_add_cond_dim"] - latent_dim - 1,
+        beat_grid_dim=beat_grid_dim,
     )
 
 
