@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from sa3_daw.cli.bench import percentile, steps_to_cancel
-from sa3_daw.client import Accepted, Finished
+from sa3_daw.client import Accepted, Cancelled, Finished
 from tests.running_daemon import RunningDaemon, a_job, wait_for
 
 NUM_GREEDY = 200
@@ -44,18 +44,21 @@ def test_an_idle_front_takes_less_than_one_percent_of_a_core(daemon: RunningDaem
 
 def test_a_greedy_client_delays_another_by_at_most_one_job_beyond_the_running_one(daemon: RunningDaemon) -> None:
     with daemon.client() as greedy, daemon.client() as other:
-        first = greedy.submit(a_job("steps=3 step_ms=200", num_samples=64))
+        first = greedy.submit(a_job("steps=50000 step_ms=20", num_samples=64))
         streams = [greedy.submit(a_job("steps=1", num_samples=64)) for _ in range(NUM_GREEDY - 1)]
         wait_for("the greedy jobs wait", lambda: len(other.status().jobs) == NUM_GREEDY)
         single = a_job("steps=1", num_samples=64)
-        events = list(other.submit(single))
-        assert isinstance(events[0], Accepted) and events[0].position <= 2
-        assert isinstance(events[-1], Finished)
+        waiting = other.submit(single)
+        accepted = next(waiting)
+        assert isinstance(accepted, Accepted) and accepted.position <= 2
+        first.cancel()
+        assert isinstance(list(waiting)[-1], Finished)
         ended = [end.job_id for end in other.status().ended]
         num_between = ended.index(first.job.job_id) - ended.index(single.job_id) - 1
         print(f"{num_between} of {NUM_GREEDY - 1} queued greedy jobs ran before the single one")
         assert num_between <= 1
-        for stream in [first, *streams]:
+        assert isinstance(list(first)[-1], Cancelled)
+        for stream in streams:
             assert isinstance(list(stream)[-1], Finished)
 
 
