@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,6 +156,22 @@ def test_latents_are_cached_in_the_published_format(tmp_path: Path, nano: Loaded
     write(data / "b.wav", sound(0.6, 22_050, 1), 22_050)
     encode(data, cache, nano, said)
     assert len(said) == 3, "a changed file is encoded anew"
+
+
+def test_an_encoder_that_was_trained_on_reads_none_of_the_latents_of_before(tmp_path: Path, nano: LoadedModel) -> None:
+    data, cache, said = tmp_path / "data", tmp_path / "cache", list[str]()
+    write(data / "a 100bpm.wav", sound(0.5))
+    first = encode(data, cache, nano, said)
+    louder = replace(nano, same=copy.deepcopy(nano.same))
+    louder.same.bottleneck.running_std.mul_(2)
+    second = encode(data, cache, louder, said)
+    assert len(said) == 2 and np.allclose(first[0].latents, 2 * second[0].latents)
+    nano_again = encode(data, cache, nano, said)
+    assert len(said) == 2 and np.array_equal(nano_again[0].latents, first[0].latents)
+    for model in (louder, nano):
+        encode(data, cache, model, said)
+        silent = model.same.encode(torch.zeros(1, 2, 4 * model.spec.samples_per_frame)).detach().numpy()
+        assert np.allclose(np.load(cache / "silence.npy")[..., :4], silent, atol=1e-6)
 
 
 def test_latents_that_do_not_fit_are_named_and_the_rest_is_kept(tmp_path: Path, nano: LoadedModel) -> None:

@@ -31,7 +31,7 @@ SILENCE_FRAMES = 64
 CORPUS_RMS, CORPUS_PEAK = 0.12, 0.98
 """Nano's corpus has one level; a file that is quieter or louder would teach it a level instead of a sound."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised when older caches must not be used."""
 
 
@@ -74,9 +74,19 @@ def lead_frames(spec: ModelSpec) -> int:
     return spec.same.frame_alignment if spec.same.decoder.lapped else 0
 
 
-def cache_key(source: Sound, caption: str, beats: Beats | None, spec: ModelSpec) -> str:
-    """Return a name for the encoding of these bytes by this codec."""
-    digest = hashlib.sha256(f"{FORMAT} {spec.name} {spec.same} {source.num_samples} {caption} {beats}".encode())
+def encoder_key(same: Same) -> str:
+    """Return a name for an encoder's weights, made of the first numbers of each: training changes them all."""
+    digest = hashlib.sha256()
+    for part in (same.encoder, same.bottleneck):
+        for name, tensor in part.state_dict().items():
+            digest.update(name.encode() + tensor.flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:20]
+
+
+def cache_key(source: Sound, caption: str, beats: Beats | None, spec: ModelSpec, encoder: str) -> str:
+    """Return a name for the encoding of these bytes by this encoder."""
+    told = f"{FORMAT} {spec.name} {spec.same} {encoder} {source.num_samples} {caption} {beats}"
+    digest = hashlib.sha256(told.encode())
     for block in source.blocks():
         digest.update(block)
     return digest.hexdigest()[:20]
@@ -96,11 +106,15 @@ def encode_folder(
     seconds = seconds_of(source for source, _, _ in sources)
     frames = seconds * spec.sample_rate / spec.samples_per_frame + item_frames(spec)
     require_disk(folder, int(4 * spec.dit.latent_dim * frames), "the encoded audio")
-    write_silence(same, spec, folder)
-    index = _read_index(folder)
+    index, encoder = _read_index(folder), encoder_key(same)
+    silence = f"silence {encoder}"
+    if silence not in index:
+        write_silence(same, spec, folder)
+        index = {key: names for key, names in index.items() if names} | {silence: []}
+        _write_json(folder / "index.json", index)
     items: list[Item] = []
     for number, (source, caption, beats) in enumerate(sources):
-        key = cache_key(source, caption, beats, spec)
+        key = cache_key(source, caption, beats, spec, encoder)
         names = index.get(key)
         if names is None:
             names = _encode_source(source, caption, beats, same, spec, folder, _next_batch(index))
@@ -165,11 +179,9 @@ def read_encoded(folder: Path, spec: ModelSpec) -> tuple[list[Item], list[Fault]
 @torch.inference_mode()
 def write_silence(same: Same, spec: ModelSpec, folder: Path) -> None:
     """Write the encoding of digital silence, which short items are padded with."""
-    path = folder / SILENCE_FILE
-    if not path.exists():
-        silent = torch.zeros(1, 2, SILENCE_FRAMES * spec.samples_per_frame)
-        latents = same.encode(silent.to(_device(same))).float().cpu().numpy()
-        replace_file(path, lambda file: np.save(file, latents))
+    silent = torch.zeros(1, 2, SILENCE_FRAMES * spec.samples_per_frame)
+    latents = same.encode(silent.to(_device(same))).float().cpu().numpy()
+    replace_file(folder / SILENCE_FILE, lambda file: np.save(file, latents))
 
 
 def _encode_source(
