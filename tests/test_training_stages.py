@@ -17,7 +17,7 @@ from sa3_training.flow.denoiser import Batch, Denoiser
 from sa3_training.flow.loss import FlowRecipe, draw_noise, flow_loss
 from sa3_training.flow.masks import extend_into_silence, keep_masks, masked_mean, valid_mask
 from sa3_training.flow.timesteps import draw_levels, raise_some, shift_for_length, truncated
-from sa3_training.loop import Draw, LoopRecipe, Stage, train
+from sa3_training.loop import Draw, LoopRecipe, Numbers, Stage, train
 from sa3_training.progress import Reporter, read_log
 from sa3_training.recipes import NanoSize, nano_config
 from sa3_training.stages.align import AlignRecipe, Embedders, align_stage
@@ -152,6 +152,28 @@ def test_the_discriminator_learns_both_quality_and_obedience(base: dict[str, Ten
     recipe = PostRecipe(generator_rate=1e-7, discriminator_rate=2e-3)
     stage = post_stage(copy_of(base), Discriminator(copy_of(base), 2), waves, recipe, LoopRecipe(50), World())
     assert_fall(losses(stage, tmp_path, 50, ("discriminator", "contrastive")), least=0.1)
+
+
+def test_padding_is_not_judged() -> None:
+    class Still(torch.nn.Linear):
+        def forward(self, x: Tensor, *_: object) -> Tensor:
+            return 0 * self.weight * x
+
+    class Levels(torch.nn.Linear):
+        def forward(self, x: Tensor, *_: object) -> Tensor:
+            return self.weight * x.mean(1)
+
+    batch = waves(Draw(0, 0, 0))
+    ended = replace(batch, valid_B=torch.full((8,), 10))
+    padded = torch.where(torch.arange(FRAMES) < 10, batch.latents_BDT, torch.full_like(batch.latents_BDT, 99.0))
+
+    def judged(batch: Batch) -> Numbers:
+        torch.manual_seed(0)
+        stage = post_stage(Still(1, 1), Levels(1, 1), lambda draw: batch, PostRecipe(), LoopRecipe(1), World())
+        return stage.advance(0, 1.0)
+
+    assert judged(ended) == pytest.approx(judged(replace(ended, latents_BDT=padded)))
+    assert judged(batch) != pytest.approx(judged(replace(batch, latents_BDT=padded)))
 
 
 def test_the_generator_learns_to_please_a_discriminator(base: dict[str, Tensor], tmp_path: Path) -> None:

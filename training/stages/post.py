@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sa3_training.data.crops import on_device
 from sa3_training.flow.denoiser import Batch, Denoiser
-from sa3_training.flow.masks import keep_masks
+from sa3_training.flow.masks import keep_masks, valid_mask
 from sa3_training.flow.noise import gaussian
 from sa3_training.flow.timesteps import draw_levels
 from sa3_training.loop import Draw, Learner, LoopRecipe, Numbers, Stage
@@ -86,9 +86,7 @@ def post_stage(
         for part in world.parts(loop.num_parts):
             pair = draw_pair(student, on_device(batches(Draw(loop.seed, step, part)), world.device), recipe,
                              Draw(loop.seed, step, part).generator())  # fmt: skip
-            real, fake = (
-                discriminator(x, pair.level_B, pair.batch, pair.keep_BT) for x in (pair.real_BDT, pair.fake_BDT)
-            )
+            real, fake = (scores(discriminator, x, pair.batch, pair) for x in (pair.real_BDT, pair.fake_BDT))
             loss = generator_loss(real.detach(), fake) / loop.num_parts
             numbers["generator"] += float(loss.detach())
             if alignment:
@@ -100,11 +98,9 @@ def post_stage(
         learner.descend(world, share)
         discriminator.zero_grad()
         for pair in kept:
-            real, fake = (
-                discriminator(x, pair.level_B, pair.batch, pair.keep_BT) for x in (pair.real_BDT, pair.fake_BDT)
-            )
+            real, fake = (scores(discriminator, x, pair.batch, pair) for x in (pair.real_BDT, pair.fake_BDT))
             apart = discriminator_loss(real, fake) / loop.num_parts
-            mismatched = discriminator(pair.real_BDT, pair.level_B, other_text(pair.batch), pair.keep_BT)
+            mismatched = scores(discriminator, pair.real_BDT, other_text(pair.batch), pair)
             matched = discriminator_loss(real, mismatched) / loop.num_parts
             torch.autograd.backward(apart + recipe.contrastive * matched)
             numbers["discriminator"] += float(apart.detach())
@@ -118,7 +114,7 @@ def post_stage(
 @dataclass(frozen=True)
 class Pair:
     """Real and generated latents, both noised to the same level with the same noise; ``made_BDT`` is the student's
-    answer without noise."""
+    answer without noise. Only ``valid_BT`` frames are judged: real padding would be told apart by its exactness."""
 
     real_BDT: Tensor
     fake_BDT: Tensor
@@ -126,6 +122,7 @@ class Pair:
     level_B: Tensor
     batch: Batch
     keep_BT: Tensor
+    valid_BT: Tensor
 
     def detached(self) -> Pair:
         """Return the pair without the way back into the generator."""
@@ -145,7 +142,14 @@ def draw_pair(student: Denoiser, batch: Batch, recipe: PostRecipe, generator: to
     made = x - t[:, None, None] * student(x, t, batch, keep, nothing_dropped)
     level = draw_levels("uniform", size, generator).to(device)
     real, fake = (torch.lerp(clean, noises[1], level[:, None, None]) for clean in (data, made))
-    return Pair(real, fake, made, level, batch, keep)
+    valid = valid_mask(batch.valid_B.cpu(), num_frames).to(device)
+    return Pair(real, fake, made, level, batch, keep, valid)
+
+
+def scores(discriminator: nn.Module, x_BDT: Tensor, batch: Batch, pair: Pair) -> Tensor:
+    """Return how real each valid frame is, [valid frames of the batch]."""
+    judged_BT: Tensor = discriminator(x_BDT, pair.level_B, batch, pair.keep_BT)
+    return judged_BT[pair.valid_BT]
 
 
 def other_text(batch: Batch) -> Batch:
