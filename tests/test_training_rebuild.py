@@ -22,7 +22,7 @@ SAME_L = {"sliding_window": [1, 1]}
 
 def tiny_config(form: dict[str, Any], depth: int) -> dict[str, Any]:
     """Return a published-format config: an autoencoder of the given form, and a DiT of one block."""
-    config = nano_config(NanoSize(dit_width=64, dit_depth=2, decoder_depth=depth))
+    config = nano_config(NanoSize(dit_width=64, dit_depth=1, decoder_depth=depth))
     model = config["model"]
     codec = model["pretransform"]["config"]
     stage = {
@@ -77,7 +77,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """A SAME-L-shaped autoencoder and a DiT on its latents, both from nothing but a config."""
     work = tmp_path_factory.mktemp("trained")
-    model = config_folder(work / "large", SAME_L, depth=2)
+    model = config_folder(work / "large", SAME_L, depth=1)
     run("same", "--fresh", "--data", data, "--model", model, "--out", work, "--steps", "48", "--crop-seconds", "0.26",
         "--batch-size", "2")  # fmt: skip
     run("dit", "--fresh", "--data", data, "--model", model, "--same", work / "same", "--out", work, "--steps", "80",
@@ -92,13 +92,13 @@ def test_an_autoencoder_and_a_dit_are_trained_from_a_config_alone(trained: Path)
     assert {"adversarial", "feature", "discriminator"} <= last.keys()
     assert_falls(trained / "dit.log", "loss", "made", least=0.1)
     model = load_model(trained / "model", "tiny")
-    assert model.spec == ModelSpec.from_config(tiny_config(SAME_L, 2), "tiny")
+    assert model.spec == ModelSpec.from_config(tiny_config(SAME_L, 1), "tiny")
 
 
 def test_a_small_autoencoder_of_another_form_learns_the_large_ones_latents(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
-    small = config_folder(tmp_path / "small", SAME_S, depth=2)
+    small = config_folder(tmp_path / "small", SAME_S, depth=1)
     run("same", "--fresh", "--data", data, "--model", small, "--teacher", trained / "model", "--out", tmp_path,
         "--steps", "48", "--crop-seconds", "0.26", "--batch-size", "2")  # fmt: skip
     assert_falls(tmp_path / "same.log", "latents", "small_to_small", "large_to_small")
@@ -124,7 +124,7 @@ def test_distillation_and_aligned_post_training_end_in_a_model_that_needs_no_gui
 def test_a_teacher_with_other_latents_is_refused_by_name(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = config_folder(tmp_path / "small", SAME_S, depth=2)
+    small = config_folder(tmp_path / "small", SAME_S, depth=1)
     words = ("same", "--fresh", "--data", data, "--model", small, "--teacher", "nano", "--out", tmp_path)
     assert main([str(word) for word in words]) == 1
     assert "16 channels of 256 samples" in capsys.readouterr().err
