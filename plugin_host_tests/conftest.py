@@ -22,7 +22,14 @@ from tests.running_daemon import RunningDaemon, environment, wait_for
 BRIDGE = Path(__file__).resolve().parent.parent / "bridge"
 BUILD = BRIDGE / "build" / "host-tests"
 JUCE = {"juce-modules-source": "/usr/lib/x86_64-linux-gnu/cmake/JUCE-7.0.5/JUCEConfig.cmake"}
-TARGETS = ("sa3_plugin_VST3", "sa3_plugin_LV2", "sa3_test_host", "sa3_window_host", "sa3_storm")
+TARGETS = (
+    "sa3_plugin_VST3",
+    "sa3_plugin_LV2",
+    "sa3_plugin_Standalone",
+    "sa3_test_host",
+    "sa3_window_host",
+    "sa3_storm",
+)
 SCREEN = {"xvfb": "/usr/bin/Xvfb", "openbox": "/usr/bin/openbox"}
 REAL_ENGINE = f"{sys.executable} -u -m sa3_daw.engine.main"
 OpenWindow = Callable[..., WindowHost]
