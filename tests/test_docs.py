@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from argparse import _SubParsersAction as Verbs
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from sa3_daw import errors
 from sa3_daw.cli.parser import build_parser
@@ -12,6 +16,11 @@ from tests.cli_reference import PAGE, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+FOLDERS = ("docs", "sa3_daw", "training", "bridge", "plugin_host_tests", "tests", "benchmarks", "examples")
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md"] + [
+    page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md") if "build" not in page.parts
+]
+SHOWN_COMMAND = re.compile(r"^sa3-daw ([a-z][^\n#]*)|`sa3-daw ([a-z][^`]*)`", re.MULTILINE)
 
 
 def drawn_tree() -> list[tuple[int, str, str]]:
@@ -53,8 +62,28 @@ def test_the_commands_in_the_readme_are_understood() -> None:
         build_parser().parse_args(words)
 
 
+def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+    """Return the parser of the command that the words begin with, and the words after it."""
+    parser = build_parser()
+    while True:
+        verbs = next((action.choices for action in parser._actions if isinstance(action, Verbs)), {})
+        if not words or words[0] not in verbs:
+            return parser, words
+        parser, words = verbs[words[0]], words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_option_that_a_document_shows_exists(page: Path) -> None:
+    for line, quoted in SHOWN_COMMAND.findall(page.read_text(encoding="utf-8")):
+        words = re.findall(r"[\w-]+", line or quoted)
+        parser, rest = parser_of(words)
+        assert rest != words, f"no command: {line or quoted}"
+        options = {word for word in rest if word.startswith("--") and len(word) > 2}
+        assert options <= parser._option_string_actions.keys(), line or quoted
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
+    for page in PAGES:
         for target in LINK.findall(page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
