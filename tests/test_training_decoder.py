@@ -118,6 +118,7 @@ def test_pairs_hold_the_clips_audio_without_its_offset_and_what_the_sampler_leav
     loud = audio[0, 0].unfold(0, NANO_FRAME_SAMPLES, NANO_FRAME_SAMPLES).std(1)
     assert float(loud[:LEAD_FRAMES].max()) < 0.5 * float(loud[LEAD_FRAMES + 1 :].min())
     assert torch.equal(pairs.clean, clips.latents)
+    assert pairs.clean.data_ptr() != clips.latents.data_ptr(), "a view is saved with its whole pool"
     # One that predicts no velocity leaves the noise where it was: half of data, half of noise.
     expected = clips.latents.float().square().mean() / 4 + 0.25
     torch.testing.assert_close(pairs.rough.float().square().mean(), expected, rtol=0.1, atol=0)

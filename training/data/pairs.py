@@ -59,7 +59,8 @@ def make_pairs(
         batch = on_device(whole_clips(clips, rows), device)
         generator = torch.Generator().manual_seed(index)
         rough.append(finish(student, batch, levels[index % len(levels)], generator).half().cpu())
-    return Pairs(audio, clips.latents[: len(seeds)], torch.cat(rough))
+    # A copy: a view would be saved with the whole pool.
+    return Pairs(audio, clips.latents[: len(seeds)].clone(), torch.cat(rough))
 
 
 @torch.no_grad()
