@@ -157,5 +157,7 @@ def test_the_grid_covers_the_clip_with_aligned_frames(num_samples: int, sample_r
     grid = LatentGrid.covering(needed, spec)
     assert grid.num_frames % spec.same.frame_alignment == 0
     assert grid.lead_samples % spec.samples_per_frame == 0
-    assert grid.lead_samples + needed <= grid.clip_end_frame * spec.samples_per_frame
-    assert grid.clip_end_frame <= grid.num_frames
+    first, end = grid.frames_of(0, needed)
+    assert first * spec.samples_per_frame <= grid.lead_samples
+    assert grid.lead_samples + needed <= end * spec.samples_per_frame
+    assert end <= grid.num_frames

@@ -41,11 +41,6 @@ class LatentGrid:
         body = -(-(shift + wanted) // (frame * align)) * align
         return cls(2 * spare + body, spare * frame + shift, num_samples, frame)
 
-    @property
-    def clip_end_frame(self) -> int:
-        """First frame that no sample of the clip lies in."""
-        return -(-(self.lead_samples + self.num_samples) // self.samples_per_frame)
-
     def frames_of(self, start_sample: int, end_sample: int) -> tuple[int, int]:
         """Return the half-open range of frames that a range of the clip touches, were it one sample long."""
         frame = self.samples_per_frame
