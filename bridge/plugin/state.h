@@ -19,8 +19,8 @@ struct SavedState {
 
 juce::String write_state(const SavedState& state);
 
-/// A state, or none, and in one sentence what of it cannot be used. Every number in it is in range but the recipe's.
-/// `is_newer`: written by a newer plugin, to be kept as it is.
+/// A state, or none, and in one sentence what of it cannot be used. Its takes can be; recipe and transport are checked where
+/// they are put. `is_newer`: written by a newer plugin, to be kept as it is.
 struct ReadState {
     std::optional<SavedState> state;
     std::string problem;
