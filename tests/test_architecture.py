@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "logs", "config", "job", "edits", "take", "blobs", "adapter_words", "parent"}),
+    frozenset({"errors", "logs", "config", "job", "edits", "take", "blobs", "adapter_words", "parent", "spare_memory"}),
     frozenset({"music", "audio", "tensor_files", "adapter_files", "weight_files", "published", "hub"}),
     frozenset({"sampling", "models", "checkpoint", "converted"}),
     frozenset({"generation", "protocol", "catalogue"}),

@@ -40,6 +40,7 @@ from sa3_daw.protocol.endpoints import (
 )
 from sa3_daw.protocol.framing import encode
 from sa3_daw.protocol.version import PROTOCOL_VERSION
+from sa3_daw.spare_memory import SpareMemory
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ class Server:
         self._jobs = Jobs(config, self._room, self._clients.send, audio, journal, self._back_room)
         self._desk = Desk(config, self._jobs, audio, self._room, self._clients.send, self._stop_soon)
         self._alive_sent = monotonic()
+        self._spare_memory = SpareMemory()
         self._stopping = False
 
     def run(self, wake: plain_socket.socket) -> None:
@@ -166,6 +168,8 @@ class Server:
         self._jobs.move_on()
         self._room.tend(is_needed=self._jobs.is_busy)
         self._say_alive()
+        if not self._spare_memory.due_in_seconds:
+            self._spare_memory.give_back()
 
     def _wait_seconds(self) -> float:
         if self._jobs.is_busy or self._room.has_orders or self._room.handle.state == "stopping":

@@ -20,7 +20,6 @@ import zmq
 
 from sa3_daw.config import config_from_plain
 from sa3_daw.engine.compile_cache import keep_what_is_compiled
-from sa3_daw.engine.spare_memory import SpareMemory
 from sa3_daw.errors import EngineError, OutOfMemory, Sa3Error, is_out_of_memory
 from sa3_daw.generation.events import AudioChunk, Event, TakeMade
 from sa3_daw.generation.events import Finished as RunFinished
@@ -49,6 +48,7 @@ from sa3_daw.protocol.messages import (
     UnloadModel,
     UnloadModelReply,
 )
+from sa3_daw.spare_memory import SpareMemory
 
 if TYPE_CHECKING:
     from sa3_daw.engine.ahead import Ahead

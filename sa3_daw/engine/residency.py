@@ -11,10 +11,10 @@ from time import monotonic
 import torch
 from torch import nn
 
+from sa3_daw import spare_memory
 from sa3_daw.catalogue import converted_dir, find_model
 from sa3_daw.config import DaemonConfig
 from sa3_daw.converted import ConvertedCopies
-from sa3_daw.engine import spare_memory
 from sa3_daw.errors import Sa3Error, is_out_of_memory
 from sa3_daw.generation.events import Event, Progress
 from sa3_daw.generation.heard import Heard

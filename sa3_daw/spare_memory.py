@@ -6,8 +6,9 @@ import ctypes
 import sys
 from time import monotonic
 
-PAUSE_SECONDS = 60.0
-"""After each time the next job has its pages to fetch anew, some 10 ms; so it is done seldom."""
+PAUSE_SECONDS = 10.0
+"""After each time the next job has its pages to fetch anew, some 10 ms; so it is not done after every job. In a minute
+of jobs the pieces would have spread over ever more pages: 25 MB in five minutes of short ones."""
 
 
 class SpareMemory:
