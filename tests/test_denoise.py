@@ -57,3 +57,18 @@ def test_a_value_read_back_would_be_counted() -> None:
     with ReadsBack() as reads:
         bool(torch.ones(3).any())
     assert reads.count == 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_model_is_told_no_noise_level_below_its_lowest(sampler: str) -> None:
+    told: list[float] = []
+
+    def heard(x_BDT: Tensor, t_B: Tensor) -> Tensor:
+        told.append(float(t_B.min()))
+        return towards_one(x_BDT, t_B)
+
+    asked = Sampling(sampler, STEPS, Guidance(1.0), 0.02, lowest_level=0.05)
+    known = torch.zeros(1, DIM, FRAMES)
+    made = list(denoise(heard, torch.device("cpu"), asked, SeededNoise([1]), torch.zeros(FRAMES), known))[-1].x_BDT
+    assert min(told) == max(told) == pytest.approx(0.05)
+    assert bool(made.isfinite().all())

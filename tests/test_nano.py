@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 import sa3_daw.embedded
-from sa3_daw.generation.model import LoadedModel, load_model
+from sa3_daw.generation.model import load_model
 from sa3_training import measures
-from sa3_training.evaluation.nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, clip, tempi
+from sa3_training.evaluation.maker import Maker
+from sa3_training.evaluation.nano import CHORD_CLASSES, ON_TEMPO, PROMPTS, ROOT_CLASSES, SECONDS, tempi
 
 EMBEDDED = Path(next(iter(sa3_daw.embedded.__path__)))
 NANO = EMBEDDED / "nano"
@@ -24,8 +25,8 @@ MAX_TOTAL_BYTES = 60 * 2**20
 
 
 @cache
-def model() -> LoadedModel:
-    return load_model(NANO, "nano")
+def maker() -> Maker:
+    return Maker(load_model(NANO, "nano"))
 
 
 @cache
@@ -33,14 +34,14 @@ def clips(name: str) -> list[Tensor]:
     """Six seconds per seed, each at its own tempo."""
     torch.set_num_threads(1)
     pairs = zip(tempi(SEEDS), SEEDS, strict=True)
-    return [clip(model(), PROMPTS[name], bpm, seed) for bpm, seed in pairs]
+    return [maker().clip(PROMPTS[name], seed, bpm, SECONDS).mean(0) for bpm, seed in pairs]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def free_the_model() -> Iterator[None]:
     yield
     clips.cache_clear()
-    model.cache_clear()
+    maker.cache_clear()
 
 
 def test_the_embedded_files_are_small() -> None:
@@ -76,7 +77,7 @@ def test_pads_lie_in_the_key() -> None:
 
 def test_bass_notes_lie_on_the_roots() -> None:
     found = [measures.pitches_hertz(clip)[0] for clip in clips("bass")]
-    assert fmean(measures.share_in_tune(hertz, ROOT_CLASSES) for hertz in found) > 0.05 * len(ROOT_CLASSES) + 0.1
+    assert fmean(measures.share_in_tune(hertz, ROOT_CLASSES) for hertz in found) > 0.05 * len(ROOT_CLASSES) + 0.3
 
 
 def test_the_prompt_decides_more_than_the_seed() -> None:

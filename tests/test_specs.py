@@ -96,6 +96,7 @@ def changed(place: tuple[str | int, ...], **changes: Any) -> Config:
         ((), {"sample_size": 0}, "sample_size is 0; allowed: at least 1"),
         ((), {"sa3_daw": {"steps": 0}}, "steps is 0; allowed: at least 1"),
         ((), {"sa3_daw": {"headroom_seconds": -1.0}}, "headroom_seconds is -1.0; allowed: 0 or more"),
+        ((), {"sa3_daw": {"lowest_level": 1.0}}, "lowest_level is 1.0; allowed: 0 or more and below 1"),
     ],
 )
 def test_a_config_that_could_be_built_but_not_run_is_refused_by_key(

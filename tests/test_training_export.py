@@ -72,8 +72,7 @@ def test_the_report_hears_only_clips_that_chose_nothing(monkeypatch: pytest.Monk
     synthesiser = Noting()
     for module in (material, nano_measures):
         monkeypatch.setattr(module, "SECONDS", 0.5)
-    monkeypatch.setattr(material, "Renderer", lambda path: synthesiser)
-    material.clips_of_corpus(Path("any.sf3"))
+    material.clips_of_corpus(synthesiser)
     assert synthesiser.seeds == set(REPORT[: material.MOST_CLIPS])
     nano_measures.corpus(synthesiser)
     assert synthesiser.seeds == set(REPORT)

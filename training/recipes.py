@@ -20,8 +20,9 @@ from sa3_training.stages.warmup import WarmUpRecipe
 NANO_FRAME_SAMPLES = 2048
 NANO_LATENT_DIM = 128
 NANO_WHITENING = 0.5
-NANO_FLOW = FlowRecipe(kept_weight=0.1)
-"""Generation holds kept frames exactly, so a small model need not spend itself on copying them."""
+NANO_FLOW = FlowRecipe(kept_weight=0.1, high_share=0.5)
+"""Generation holds kept frames exactly, so a small model need not spend itself on copying them. Half of the levels are
+drawn high, where a note's phases are decided and more than half of the sampler's steps lie."""
 
 TEXT_DIM = 384
 HEAD_DIM = 64
@@ -134,7 +135,7 @@ class Sampled(Enum):
     """Objective, steps and guidance by default: with guidance, with its guidance learned, or by ping-pong."""
 
     GUIDED = ("rectified_flow", 12, 3.0)
-    UNGUIDED = ("rectified_flow", 8, 1.0)
+    UNGUIDED = ("rectified_flow", 10, 1.0)
     DISTILLED = ("rf_denoiser", 8, 1.0)
 
 
@@ -219,5 +220,5 @@ def nano_config(size: NanoSize, sampled: Sampled = Sampled.GUIDED) -> dict[str, 
             },
             "io_channels": NANO_LATENT_DIM,
         },
-        "sa3_daw": {"steps": steps, "guidance_scale": scale, "headroom_seconds": 0.0},
+        "sa3_daw": {"steps": steps, "guidance_scale": scale, "headroom_seconds": 0.0, "lowest_level": 0.05},
     }

@@ -28,12 +28,15 @@ class Sampling:
     num_steps: int
     guidance: Guidance
     start_t: float
+    lowest_level: float = 0.0
 
     @classmethod
     def of(cls, job: Job, spec: ModelSpec) -> Sampling:
         scale = job.guidance_scale or spec.default_guidance_scale
         guidance = Guidance(scale) if job.apg_scale is None else Guidance(scale, job.apg_scale)
-        return cls(job.sampler or spec.sampler, job.steps or spec.default_steps, guidance, job.noise_level)
+        return cls(
+            job.sampler or spec.sampler, job.steps or spec.default_steps, guidance, job.noise_level, spec.lowest_level
+        )
 
 
 def denoise(
@@ -60,11 +63,18 @@ def denoise(
     start = known_BDT if sampling.start_t < 1 else known_BDT * keep_T
     x_BDT = torch.lerp(start, fresh, sampling.start_t)
     grid = t_grid(sampling.num_steps, LogSNRShift(), torch.tensor(float(num_frames)), sampling.start_t)
+    if sampling.lowest_level:
+        velocity = not_below(velocity, sampling.lowest_level)
     if sampling.guidance.scale != 1.0:
         velocity = guided(velocity, sampling.guidance)
     if has_kept:
         velocity = towards_known(velocity, keep_T.bool(), known_BDT)
     return paced(sampler_steps(sampling.sampler, velocity, x_BDT, grid, draw), device)
+
+
+def not_below(velocity: Velocity, lowest_level: float) -> Velocity:
+    """Return a velocity that tells the model no lower noise level than that: further down it is anything."""
+    return lambda x_BDT, t_B: velocity(x_BDT, t_B.clamp(min=lowest_level))
 
 
 def guided(velocity: Velocity, guidance: Guidance) -> Velocity:

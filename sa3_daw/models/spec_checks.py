@@ -101,6 +101,7 @@ def check_model(spec: ModelSpec) -> None:
     require(spec.max_num_samples > 0, "sample_size", spec.max_num_samples, "at least 1")
     require(spec.default_steps > 0, "steps", spec.default_steps, "at least 1")
     require(spec.headroom_seconds >= 0, "headroom_seconds", spec.headroom_seconds, "0 or more")
+    require(0 <= spec.lowest_level < 1, "lowest_level", spec.lowest_level, "0 or more and below 1")
     same_dim = spec.same.latent_dim
     require(dit.latent_dim == same_dim, "io_channels", dit.latent_dim, f"{same_dim}, the autoencoder's latent_dim")
     cond_dim = conditioning.cond_dim

@@ -130,7 +130,8 @@ class ModelSpec:
     """Everything about one model that is not a weight.
 
     ``max_num_samples`` counts samples at ``sample_rate``. ``headroom_seconds`` is generated beyond the
-    asked length and cut away, as the published models were trained (6 s); nano has none.
+    asked length and cut away, as the published models were trained (6 s); nano has none. ``lowest_level`` is the noise
+    level down to which the model was trained; lower ones are told to it as this one.
     """
 
     name: str
@@ -140,6 +141,7 @@ class ModelSpec:
     default_steps: int
     default_guidance_scale: float
     headroom_seconds: float
+    lowest_level: float
     same: SameSpec
     dit: DiTSpec
     conditioning: ConditioningSpec
@@ -240,6 +242,7 @@ def _model_spec(config: Config, name: str) -> ModelSpec:
         default_steps=defaults.get("steps", 8 if distilled else 50),
         default_guidance_scale=defaults.get("guidance_scale", 1.0 if distilled else 7.0),
         headroom_seconds=defaults.get("headroom_seconds", 6.0),
+        lowest_level=defaults.get("lowest_level", 0.0),
         same=same,
         dit=dit_spec(diffusion["config"]),
         conditioning=conditioning,
