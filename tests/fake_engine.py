@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self._models: tuple[ResidentModel, ...] = ()
 
-    def run(self, job: Job) -> Iterator[Event]:
+    def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
         self.load(job.model, 0.0)
         return run(job)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -33,6 +33,8 @@ from tests.running_daemon import (
 MAX_FRONT_BYTES = 80 << 20
 READY_SECONDS = 1.0
 DEATH_NOTICED_SECONDS = 2.0
+HANGS_SECONDS = 0.5
+"""So long after its last event an engine that was to hang does not look for a cancel any more."""
 DISK_THAT_NEVER_FLUSHES = "import os, time; os.fsync = lambda _: time.sleep(3600)"
 
 
@@ -69,14 +71,48 @@ def test_an_engine_that_hangs_is_killed_and_the_next_job_runs(tmp_path: Path) ->
         assert client.status().engine.num_deaths == 1
 
 
-def test_an_engine_that_ignores_a_cancel_is_killed_and_the_job_is_cancelled(tmp_path: Path) -> None:
+def test_an_engine_that_ignores_a_cancel_is_killed_and_the_next_job_runs(tmp_path: Path) -> None:
     with RunningDaemon(tmp_path / "run", SA3_ENGINE_CANCEL_SECONDS="1") as daemon, daemon.client() as client:
-        stream = client.submit(a_job("hang_at=0"))
-        while not isinstance(event := next(stream), Progress) or event.stage != "conditioning":
-            pass
-        stream.cancel()
-        assert isinstance(list(stream)[-1], Cancelled)
+        cancel_while_it_hangs(client)
         assert client.generate(a_job()).finished.num_samples == 8192
+        assert client.status().engine.num_deaths == 1
+
+
+def test_an_engine_killed_while_it_stops_a_job_costs_no_other(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
+        cancel_while_it_hangs(client)
+        queued = client.submit(a_job())
+        next(queued)
+        os.kill(daemon.engine_pid(), signal.SIGKILL)
+        assert isinstance(list(queued)[-1], Finished)
+        status = client.status()
+        assert status.engine.num_deaths == 1 and status.num_failed == 0 and status.num_cancelled == 1
+
+
+def test_urgent_work_runs_though_the_engine_dies_while_another_job_gives_way(tmp_path: Path) -> None:
+    with RunningDaemon(tmp_path / "run", SA3_ENGINE_CANCEL_SECONDS="1") as daemon, daemon.client() as client:
+        patient = client.submit(
+            replace(a_job("chunk=1000 stop_after=3000", num_samples=10_000), priority="speculative")
+        )
+        while not isinstance(event := next(patient), AudioChunk) or event.start_sample < 2000:
+            pass
+        sleep(HANGS_SECONDS)
+        urgent = replace(a_job(), priority="audible")
+        assert np.array_equal(client.generate(urgent).samples, fake_engine.tone(urgent))
+        assert client.status().engine.num_deaths == 1
+        assert [line.job_id for line in client.status().jobs] == [patient.job.job_id]
+        patient.cancel()
+        assert isinstance(list(patient)[-1], Cancelled)
+
+
+def cancel_while_it_hangs(client: Client) -> None:
+    """Let the engine take a job in which it hangs, and cancel that."""
+    stream = client.submit(a_job("hang_at=0"))
+    while not isinstance(event := next(stream), Progress) or event.stage != "conditioning":
+        pass
+    sleep(HANGS_SECONDS)
+    stream.cancel()
+    assert [type(event) for event in stream] == [Cancelled]
 
 
 def test_an_engine_killed_while_a_model_loads_refuses_the_order(tmp_path: Path) -> None:
@@ -185,6 +221,18 @@ def test_a_daemon_killed_before_the_takes_of_a_job_that_has_ended_were_stored_st
     check_nothing_is_left(data_dir(tmp_path / "run"))
     lines = (data_dir(tmp_path / "run") / "log" / "requests.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["accepted", "ended"]
+
+
+def test_what_was_cut_only_in_part_when_the_daemon_was_killed_is_taken_up_whole(tmp_path: Path) -> None:
+    """Both files are there: the long one with a hole, and what had been copied of it."""
+    job = a_job("chunk=1000 stop_after=3000", num_samples=10_000)
+    daemon = RunningDaemon(tmp_path / "run")
+    kill_a_daemon_that_has_sent(3000, job, daemon)
+    (left,) = (data_dir(tmp_path / "run") / "incoming").iterdir()
+    left.with_name(left.name.replace(".10000.part", ".3000.part")).write_bytes(left.read_bytes()[: 4 * 3000])
+    with RunningDaemon(tmp_path / "run") as successor, successor.client() as client:
+        check_interrupted_take(client, job, 3000)
+    check_nothing_is_left(data_dir(tmp_path / "run"))
 
 
 def kill_a_daemon_that_has_sent(num_samples: int, job: Job, daemon: RunningDaemon, *, cancel: bool = False) -> int:

@@ -87,14 +87,18 @@ def test_each_follower_has_its_own_credit(daemon: RunningDaemon) -> None:
         assert rest == [Audio, Audio, Audio, Take, WireFinished]
 
 
-def test_after_a_cancel_the_id_is_free(daemon: RunningDaemon) -> None:
-    job = a_job("steps=500 step_ms=20")
+def test_after_a_cancel_the_id_is_free_and_nothing_late_of_the_first_job_gets_into_the_second(
+    daemon: RunningDaemon,
+) -> None:
+    job = a_job("chunk=1000 chunk_ms=200", num_samples=20_000)
     with daemon.client() as client:
         with client.submit(job) as stream:
-            next(stream)
+            while not isinstance(next(stream), AudioChunk):
+                pass
             stream.cancel()
             assert isinstance(list(stream)[-1], Cancelled)
-        assert client.generate(replace(job, prompt="")).finished.num_samples == job.num_samples
+        other = replace(job, prompt="chunk=3000", seed=8)
+        assert np.array_equal(client.generate(other).samples, fake_engine.tone(other))
 
 
 def test_a_durable_job_outlives_its_client(daemon: RunningDaemon) -> None:

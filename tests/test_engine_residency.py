@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from weakref import WeakSet
 
+import numpy as np
 import pytest
 import torch
 
 from sa3_daw.catalogue import EMBEDDED
 from sa3_daw.config import DaemonConfig, load_config
-from sa3_daw.engine.residency import Residents
+from sa3_daw.engine.main import Stopped
+from sa3_daw.engine.residency import Residents, look_nowhere
 from sa3_daw.errors import InvalidField, UnknownModel, invalid
-from sa3_daw.generation.events import Event, Finished, Progress
+from sa3_daw.generation.events import AudioChunk, Event, Finished, Progress
 from sa3_daw.generation.model import LoadedModel, load_model
 from tests.running_daemon import a_job
 
@@ -59,9 +61,31 @@ def test_a_job_announces_the_loading_of_its_model_once(config: DaemonConfig) -> 
     residents = Residents(config)
     job = replace(a_job("steps", num_samples=4096), steps=1, guidance_scale=1.0, apg_scale=1.0, sampler="euler")
     job = replace(job, headroom_seconds=0.0)
-    stages = [[event.stage for event in residents.run(job) if isinstance(event, Progress)] for _ in range(2)]
+    stages = [
+        [event.stage for event in residents.run(job, look_nowhere) if isinstance(event, Progress)] for _ in range(2)
+    ]
     assert stages[0][:2] == ["loading", "loading"] and "loading" not in stages[1]
     assert residents.models()[0].precision and residents.models()[0].num_bytes > 1 << 20
+
+
+def test_a_job_may_be_stopped_within_a_step_and_the_next_one_is_the_same(config: DaemonConfig) -> None:
+    residents = Residents(config)
+    job = replace(a_job("stop", num_samples=8192), steps=2, sampler="euler")
+    looks: list[int] = []
+    whole = [event for event in residents.run(job, lambda: looks.append(1)) if isinstance(event, AudioChunk)]
+    num_layers = residents._resident("nano").model.spec.dit.depth  # Each looked at in every step, the decoder's on top.
+    assert len(looks) > 2 * num_layers
+    for stop_at in (1, num_layers + 1, len(looks)):
+        left = iter(range(stop_at - 1))
+
+        def look(left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            list(residents.run(job, look))
+    again = [event for event in residents.run(job, look_nowhere) if isinstance(event, AudioChunk)]
+    assert all(np.array_equal(one.samples, other.samples) for one, other in zip(whole, again, strict=True))
 
 
 def test_an_unknown_model_changes_nothing(config: DaemonConfig) -> None:
@@ -88,9 +112,9 @@ def test_a_job_that_runs_out_of_memory_gives_it_back_and_the_next_one_is_done(
     with monkeypatch.context() as patched:
         patched.setattr("sa3_daw.engine.residency.run", too_large)
         with pytest.raises(MemoryError, match="CUDA out of memory"):
-            list(residents.run(job))
+            list(residents.run(job, look_nowhere))
     assert given_back == [0], "what the job held is free before memory is given back"
-    assert isinstance(list(residents.run(job))[-1], Finished)
+    assert isinstance(list(residents.run(job, look_nowhere))[-1], Finished)
 
 
 def test_words_of_a_user_about_memory_are_no_want_of_it(config: DaemonConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +126,7 @@ def test_words_of_a_user_about_memory_are_no_want_of_it(config: DaemonConfig, mo
     residents.load("nano", 0.0)
     monkeypatch.setattr("sa3_daw.engine.residency.run", refuse)
     with pytest.raises(InvalidField, match="out of memory"):
-        list(residents.run(a_job("steps", num_samples=4096)))
+        list(residents.run(a_job("steps", num_samples=4096), look_nowhere))
 
 
 def test_models_that_may_go_make_room_when_memory_runs_out(
@@ -146,7 +170,7 @@ def test_a_lost_gpu_ends_the_process_so_that_the_daemon_starts_another(
     residents = Residents(config)
     monkeypatch.setattr("sa3_daw.engine.residency.run", faulty)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        list(residents.run(a_job("steps", num_samples=4096)))
+        list(residents.run(a_job("steps", num_samples=4096), look_nowhere))
     monkeypatch.setattr("sa3_daw.engine.residency.is_lost", lambda device: True)
     with pytest.raises(SystemExit, match="the GPU answers this process no longer: .*illegal memory access"):
-        list(residents.run(a_job("steps", num_samples=4096)))
+        list(residents.run(a_job("steps", num_samples=4096), look_nowhere))

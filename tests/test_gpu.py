@@ -20,7 +20,7 @@ from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.conformance import check
 from sa3_daw.conformance.cases import Fixture
 from sa3_daw.engine.probe import facts
-from sa3_daw.engine.residency import Residents
+from sa3_daw.engine.residency import Residents, look_nowhere
 from sa3_daw.generation.decode_stream import decode_stream
 from sa3_daw.generation.events import AudioChunk, Finished
 from sa3_daw.generation.model import LoadedModel, load_model
@@ -164,11 +164,11 @@ def test_a_job_too_large_for_the_gpu_says_so_and_the_next_one_is_done(
     residents = Residents(config)
     short = replace(a_job("steps", num_samples=4096), steps=4)
     for _ in range(2):
-        list(residents.run(short))
+        list(residents.run(short, look_nowhere))
     request.getfixturevalue("full_gpu")
     with pytest.raises(MemoryError, match="out of memory"):
-        list(residents.run(replace(short, num_samples=44_100 * 60, num_variations=8)))
-    assert isinstance(list(residents.run(short))[-1], Finished)
+        list(residents.run(replace(short, num_samples=44_100 * 60, num_variations=8), look_nowhere))
+    assert isinstance(list(residents.run(short, look_nowhere))[-1], Finished)
 
 
 @needs_gpu
@@ -178,7 +178,7 @@ def test_unloading_a_model_gives_its_memory_back(config: DaemonConfig) -> None:
     held = []
     for _ in range(3):
         for _ in range(2):
-            list(residents.run(job))
+            list(residents.run(job, look_nowhere))
         residents.unload(job.model)
         held.append(torch.cuda.memory_allocated())
     assert held[2] == held[1], "what torch's libraries keep for themselves is taken once"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -62,7 +62,7 @@ class Busy:
     def __init__(self, link: Daemon, seconds: float) -> None:
         self._link, self._seconds = link, seconds
 
-    def run(self, job: Job) -> Iterator[Event]:
+    def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
         raise NotImplementedError
 
     def load(self, name: str, keep_alive_seconds: float) -> None:

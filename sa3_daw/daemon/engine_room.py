@@ -23,8 +23,10 @@ from sa3_daw.job import Job
 from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
 from sa3_daw.protocol.framing import Received
 from sa3_daw.protocol.messages import (
+    TERMINAL,
     EngineStatus,
     Expect,
+    Finished,
     Header,
     LatentsWritten,
     LoadModel,
@@ -74,8 +76,8 @@ class EngineRoom:
         self._orders: deque[Order] = deque()
         self._order: Order | None = None
         self._expected: deque[Job] = deque(maxlen=MAX_EXPECTED)
-        self._job_id = ""
-        self._cancel_asked_at: float | None = None
+        self._job_id = self._stopping_id = ""
+        self._stop_asked_at: float | None = None
         self._used_at = monotonic()
         self._keep_until = 0.0
         self._restart = False
@@ -96,6 +98,11 @@ class EngineRoom:
     def has_orders(self) -> bool:
         """True while a client waits for a model to come or go."""
         return self._order is not None or bool(self._orders)
+
+    @property
+    def is_occupied(self) -> bool:
+        """True while a client waits for a model, or the engine has yet to stop a job of which nothing is wanted."""
+        return self.has_orders or self._stop_asked_at is not None
 
     def clients_waiting(self) -> set[Address]:
         """Return the clients whose orders are not answered yet."""
@@ -130,11 +137,11 @@ class EngineRoom:
         """Let the engine know a job that may come, once it is idle; the oldest of too many are forgotten."""
         self._expected.append(job)
 
-    def cancel(self) -> None:
-        """Ask the engine to stop its job. From now on it has limited time to do so."""
-        if self._cancel_asked_at is None:
-            self._cancel_asked_at = monotonic()
-        self.handle.cancel(self._job_id)
+    def stop(self) -> None:
+        """Ask the engine to stop its job, of which nothing is heard from now on. It has limited time to do so."""
+        self._stopping_id, self._job_id = self._job_id, ""
+        self._stop_asked_at = monotonic()
+        self.handle.cancel(self._stopping_id)
 
     def break_off(self, reason: str) -> None:
         """End an engine that broke the protocol; what it goes on to say about its job means nothing."""
@@ -143,7 +150,7 @@ class EngineRoom:
 
     def job_ended(self, *, well: bool) -> None:
         """The job's last event has come."""
-        self._job_id, self._cancel_asked_at = "", None
+        self._forget_job()
         self._used_at = monotonic()
         self.handle.task_ended()
         if well:
@@ -161,6 +168,9 @@ class EngineRoom:
                 self._order_done(message)
             elif received.header.job and received.header.job == self._job_id:
                 yield received
+            elif received.header.job and received.header.job == self._stopping_id:
+                if isinstance(message, TERMINAL):
+                    self.job_ended(well=isinstance(message, Finished))
             else:
                 log.warning("engine: %s about job %r, which does not run", type(message).__name__, received.header.job)
 
@@ -171,7 +181,7 @@ class EngineRoom:
         if death:
             self.models = ()
             self._restart = not self.handle.policy.hopeless
-            self._job_id, self._cancel_asked_at = "", None
+            self._forget_job()
             if self._order is not None:
                 error = self.dead(death)
                 self._order_done(Rejected(error.code, error.message))
@@ -213,8 +223,11 @@ class EngineRoom:
         handle, now = self.handle, monotonic()
         if handle.state in ("starting", "busy") and now - handle.heard_at > self._config.engine_stall_seconds:
             handle.kill(f"it has reported nothing for {self._config.engine_stall_seconds} s")
-        elif self._cancel_asked_at is not None and now - self._cancel_asked_at > self._config.engine_cancel_seconds:
+        elif self._stop_asked_at is not None and now - self._stop_asked_at > self._config.engine_cancel_seconds:
             handle.kill(f"it has not stopped a job within {self._config.engine_cancel_seconds} s")
+
+    def _forget_job(self) -> None:
+        self._job_id, self._stopping_id, self._stop_asked_at = "", "", None
 
     def _order_done(self, answer: LoadModelReply | UnloadModelReply | Rejected) -> None:
         assert self._order is not None

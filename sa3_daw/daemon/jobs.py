@@ -109,17 +109,16 @@ class Jobs:
             self._fail_waiting()
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job wherever it is; False when it is not live."""
+        """Cancel a job wherever it is, at once, though the engine may still have to stop; False when it is not live."""
         live = self._live.get(job_id)
         if live is None:
             return False
-        live.is_cancelled = True
         if live.ticket is self.scheduler.running:
-            self._room.cancel()
-        else:
-            if not live.is_computed:
-                self.scheduler.remove(live.ticket)
-            self._close(live, msg.Cancelled())
+            self.scheduler.end_running()
+            self._room.stop()
+        elif not live.is_computed:
+            self.scheduler.remove(live.ticket)
+        self._close(live, msg.Cancelled())
         return True
 
     def grant(self, client: Address, job_id: str, num_chunks: int) -> None:
@@ -151,9 +150,8 @@ class Jobs:
 
     def move_on(self) -> None:
         """Give the engine its next job, or let the running one give way to a more urgent one."""
-        if self.scheduler.running is not None:
-            self._preempt()
-        elif self.scheduler.num_queued:
+        self._preempt()
+        if self.scheduler.running is None and self.scheduler.num_queued:
             if not self._room.make_ready():
                 self._announce_loading()
                 return
@@ -186,17 +184,11 @@ class Jobs:
             self._room.break_off(error.message)
 
     def engine_died(self, reason: str) -> None:
-        """The engine has ended: its job fails, or waits again when it was to give way; the queue stays."""
+        """The engine has ended: its job fails, the queue stays."""
         ticket = self.scheduler.running
         if ticket is not None:
-            live = self._live[ticket.job.job_id]
-            if live.is_cancelled:
-                self._run_ended(live, msg.Cancelled())
-            elif live.gives_way:
-                self._step_back(live)
-            else:
-                error = self._room.dead(f"{reason} while job {ticket.job.job_id} ran")
-                self._run_ended(live, msg.Failed(error.code, error.message))
+            error = self._room.dead(f"{reason} while job {ticket.job.job_id} ran")
+            self._run_ended(self._live[ticket.job.job_id], msg.Failed(error.code, error.message))
         if self._room.handle.policy.hopeless:
             self._fail_waiting()
 
@@ -255,7 +247,7 @@ class Jobs:
             return
         if live.is_computed:
             self._close_when_delivered(live)
-        elif not live.job.durable and not live.is_cancelled:
+        elif not live.job.durable:
             log.info("cancelled: its client is gone", extra=about(live.job.job_id))
             self.cancel(live.job.job_id)
 
@@ -344,9 +336,6 @@ class Jobs:
         """The engine is done with its job, one way or another."""
         if self._room.handle.state == "busy":
             self._room.job_ended(well=isinstance(last, msg.Finished))
-        if live.gives_way and isinstance(last, msg.Cancelled) and not live.is_cancelled:
-            self._step_back(live)
-            return
         self.scheduler.end_running()
         live.computed_at = monotonic()
         if isinstance(last, msg.Finished):
@@ -368,23 +357,17 @@ class Jobs:
             self._room.expect(replace(live.job, source=Source(audio), warp=False, loudness_lufs=None))
 
     def _preempt(self) -> None:
+        """Let the running job wait again when a more urgent one has come; what it has made is kept."""
         running = self.scheduler.running
-        assert running is not None
-        live = self._live[running.job.job_id]
-        if self.scheduler.wants_preemption and not live.gives_way:
+        if running is not None and self.scheduler.wants_preemption:
             log.info("gives way to an audible job", extra=about(running.job.job_id))
-            live.gives_way = True
-            self._room.cancel()
-
-    def _step_back(self, live: LiveJob) -> None:
-        """The running job has made room: it waits again, and what it has made is kept."""
-        live.gives_way = False
-        self.scheduler.requeue_running()
+            self.scheduler.requeue_running()
+            self._room.stop()
 
     def _announce_loading(self) -> None:
         """Tell the first in the queue, once, that the engine is being made ready."""
         first = next(self.scheduler.queued_in_order())
-        if first is not self._told_loading and not self._room.has_orders:
+        if first is not self._told_loading and not self._room.is_occupied:
             self._told_loading = first
             self._tell(self._live[first.job.job_id], msg.Progress("loading", 0, 1))
 

@@ -27,8 +27,6 @@ class LiveJob:
         self.is_computed = False
         self.finished: msg.Finished | None = None
         """The engine's last word, until all takes are stored and it is in the log."""
-        self.is_cancelled = False
-        self.gives_way = False
         self.accepted_at = monotonic()
         self.started_at = self.computed_at = 0.0
         self.timings_seconds: dict[str, float] = {}

@@ -125,7 +125,7 @@ class AudioSpool:
         Raises OSError. Whoever dies in between leaves a file from which all of it can be taken up.
         """
         self._close()
-        whole = self._path.with_name(f"{self._path.name.rsplit('.', 2)[0]}.{self.num_written}.part")
+        whole = spool_path(self._path.parent, self._path.name.rsplit(".", 3)[0], self.num_written)
         end = self.num_written * BYTES_PER_SAMPLE
         try:
             with open(self._path, "rb") as source, open(whole, "wb") as target:

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,11 +59,15 @@ PAUSE_BEFORE_AHEAD_SECONDS = 1.0
 """So long nothing must have come before anything is prepared: between two requests of one musician nothing is."""
 
 
+class Stopped(Exception):
+    """Nothing more is wanted of the job that runs."""
+
+
 class Engine(Protocol):
     """What does the work."""
 
-    def run(self, job: Job) -> Iterator[Event]:
-        """Run a job; closing the iterator cancels it."""
+    def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
+        """Run a job. ``look`` raises Stopped when it is to stop; call it where two events lie far apart, or never."""
         ...
 
     def load(self, name: str, keep_alive_seconds: float) -> None:
@@ -176,16 +180,24 @@ def tell_written(link: Link, ahead: Ahead) -> None:
 
 def serve_job(link: Link, job: Job, engine: Engine) -> bool:
     """Run one job and report it to its end. Returns False when the daemon said shutdown meanwhile."""
+    order: Cancel | Shutdown | None = None
+
+    def look() -> None:
+        nonlocal order
+        order = pending_order(link, job.job_id)
+        if order is not None:
+            raise Stopped
+
     try:
-        with closing(engine.run(job)) as events:  # type: ignore[type-var]
+        with closing(engine.run(job, look)) as events:  # type: ignore[type-var]
             for event in events:
                 link.send(*wire_event(event, job.job_id))
                 if isinstance(event, RunFinished):
                     return True
-                order = pending_order(link, job.job_id)
-                if order is not None:
-                    link.send(Cancelled(), job.job_id)
-                    return isinstance(order, Cancel)
+                look()
+    except Stopped:
+        link.send(Cancelled(), job.job_id)
+        return isinstance(order, Cancel)
     except Exception as error:
         link.send(failed(error_of_job(job, error)), job.job_id)
     return True

@@ -23,7 +23,7 @@ from sa3_daw.config import DaemonConfig, load_config
 from sa3_daw.daemon.admission import accepted, admit
 from sa3_daw.daemon.reports import hello_reply
 from sa3_daw.engine.compile_cache import keep_what_is_compiled
-from sa3_daw.engine.main import Engine, error_of_job, rest_between_regions
+from sa3_daw.engine.main import Engine, Stopped, error_of_job, rest_between_regions
 from sa3_daw.errors import RequestError, invalid
 from sa3_daw.generation.events import Event
 from sa3_daw.job import Job
@@ -97,17 +97,22 @@ class RayActor:
         """Run a job; ``source`` is the audio [2, n] that it names by its hash. Raises Sa3Error."""
         from ray import get_runtime_context
 
+        def look() -> None:
+            if get_runtime_context().is_canceled():
+                raise Stopped
+
         try:
             num_source_samples = self._store(job.source.audio, source) if job.source and source is not None else 0
             adapters = [entry.name for entry in list_adapters(self._config.adapters_dir)] if job.adapters else []
             admitted = admit(job, self._config, lambda _: num_source_samples, adapters)
             yield accepted(admitted, self._config, 0, None)
-            with closing(self._engine.run(admitted)) as events:  # type: ignore[type-var]
+            with closing(self._engine.run(admitted, look)) as events:  # type: ignore[type-var]
                 for event in events:
                     yield event
-                    if get_runtime_context().is_canceled():
-                        return
+                    look()
             yield Residency(self._engine.models())
+        except Stopped:
+            return
         except Exception as error:
             raise error_of_job(job, error) from None
         finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sa3_daw.config import DaemonConfig, config_from_plain
@@ -39,8 +39,11 @@ class ClusterEngine:
         self._sources: dict[str, Any] = {}
         self._engine = cluster.hire()
 
-    def run(self, job: Job) -> Iterator[Event]:
-        """Run a job; until its first audio a lost engine costs a new attempt, afterwards the job."""
+    def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
+        """Run a job; until its first audio a lost engine costs a new attempt, afterwards the job.
+
+        It stops between two events alone.
+        """
         for attempt in range(1, MAX_ATTEMPTS + 1):
             has_audio = False
             try:

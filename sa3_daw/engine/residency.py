@@ -24,7 +24,7 @@ from sa3_daw.generation.run import hear_ahead, run
 from sa3_daw.generation.source_store import SourceStore
 from sa3_daw.job import Job
 from sa3_daw.models.gpu import is_lost
-from sa3_daw.models.precision import PrecisionChoice, choose_precision
+from sa3_daw.models.precision import PrecisionChoice, call_before_layers, choose_precision
 from sa3_daw.protocol.messages import ResidentModel
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Residents:
         self.latent_files = LatentFiles(config.data_dir)
         self._store = SourceStore(config.data_dir, Heard(self.latent_files))
         self._residents: dict[str, Resident] = {}
+        self._look = look_nowhere
 
     def preload(self) -> None:
         """Load the configured model, if any. What is wrong with it is told to the first job that wants it."""
@@ -60,8 +61,10 @@ class Residents:
         except (Sa3Error, RuntimeError, MemoryError) as error:
             log.error("cannot preload %r: %s", self._config.preload, error)
 
-    def run(self, job: Job) -> Iterator[Event]:
+    def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
         """Run a job, loading its model first when it is not resident; closing the iterator cancels.
+
+        On a CPU ``look`` is called before every layer as well, so that what it raises need not wait for a step's end.
 
         Raises MemoryError when memory ran out, after all that can be was given back. Ends the process when the GPU is
         lost to it.
@@ -72,6 +75,7 @@ class Residents:
             yield Progress("loading", 1, 1)
         resident = self._resident(job.model)
         ran_out: str | None = None
+        self._look = look
         try:
             yield from run(job, resident.model, self._store)
         except Exception as error:
@@ -82,6 +86,7 @@ class Residents:
             else:
                 raise
         finally:
+            self._look = look_nowhere
             resident.used_at = monotonic()
         if ran_out is not None:  # and not above: the error holds on to the job's tensors
             resident.model.graphed.forget()
@@ -118,6 +123,8 @@ class Residents:
             choice = self._choice()
             copies = ConvertedCopies(converted_dir(name, self._config))
             model = self._load(lambda: load_model(entry.directory, name, self._config.adapters_dir, choice, copies))
+            if choice.device == "cpu" and not choice.compile:
+                call_before_layers(model.dit, model.same, lambda: self._look())
             info = ResidentModel(name, choice.device, choice.precision, num_weight_bytes(model), choice.reason)
             found = Resident(model, info, monotonic(), 0.0)
             self._make_room(info.num_bytes)  # In memory they may be wider than in their file.
@@ -158,6 +165,10 @@ class Residents:
         """Return the models that may go, the one used longest ago first."""
         by_age = sorted(self._residents, key=lambda name: self._residents[name].used_at)
         return [name for name in by_age if self._residents[name].keep_until < monotonic()]
+
+
+def look_nowhere() -> None:
+    """No job runs, so there is none to stop."""
 
 
 def num_weight_bytes(model: LoadedModel) -> int:

@@ -133,6 +133,17 @@ def attend_in(dtype: torch.dtype, dit: DiT, same: Same) -> None:
             module.attention_dtype = dtype
 
 
+def call_before_layers(dit: DiT, same: Same, call: Callable[[], None]) -> None:
+    """Call it before each transformer layer of plain models; it is not for layers that are compiled or captured."""
+
+    def before(layer: nn.Module, inputs: object) -> None:
+        call()
+
+    for layers in _transformers(dit, same).values():
+        for layer in layers:
+            layer.register_forward_pre_hook(before)
+
+
 def take_compilation_off(dit: DiT, same: Same) -> None:
     """Undo ``compile`` of ``apply_precision``, for machines where the compiler does not work."""
     for layers in _transformers(dit, same).values():
