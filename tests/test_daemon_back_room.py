@@ -20,7 +20,7 @@ from sa3_daw.daemon.jobs import Jobs
 from sa3_daw.daemon.journal import Journal
 from sa3_daw.daemon.limits import MAX_UPLOADS
 from sa3_daw.daemon.recorder import Recorder
-from sa3_daw.daemon.spool import AudioSpool
+from sa3_daw.daemon.spool import AudioSpool, spool_path
 from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import LimitExceeded, RequestError
 from sa3_daw.job import Source
@@ -74,10 +74,14 @@ def test_audio_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch
     assert address == hashlib.sha256((tmp_path / "named").read_bytes()).hexdigest()
 
 
-def test_a_cut_that_a_full_disk_does_not_take_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    spool = AudioSpool(tmp_path / "a.8.part", 8)
+def test_a_cut_that_a_full_disk_does_not_take_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = AudioSpool(spool_path(tmp_path, "a.0", 8), 8)
     spool.write(bytes(32))
-    (tmp_path / "a.4.part").symlink_to("/dev/full")
+    full = spool_path(tmp_path, "a.0", 4)
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("sa3_daw.daemon.spool.spool_path", lambda *_: full)
     with pytest.raises(OSError, match="No space left on device"):
         spool.seal()
     spool.drop()

@@ -62,10 +62,13 @@ def test_a_greedy_client_delays_another_by_at_most_one_job_beyond_the_running_on
             assert isinstance(list(stream)[-1], Finished)
 
 
-def test_a_cancel_at_any_moment_takes_about_the_rest_of_a_step(daemon: RunningDaemon) -> None:
+def test_a_cancel_at_any_moment_takes_no_step_and_the_next_job_begins_after_the_rest_of_it(
+    daemon: RunningDaemon,
+) -> None:
     with daemon.client() as client:
-        waits = steps_to_cancel(client, a_job("steps=500 step_ms=50"), 10)
-    assert percentile(waits, 50) < 1
+        waits = steps_to_cancel(client, a_job("steps=500 step_ms=100"), 10)
+    assert percentile(waits["cancel"], 99) < 1
+    assert percentile(waits["cancel to the next job"], 50) < 1.5
 
 
 def test_waiting_times_stay_level_while_a_greedy_client_queues(daemon: RunningDaemon) -> None:

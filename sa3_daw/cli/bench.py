@@ -1,4 +1,4 @@
-"""`sa3-daw bench`: request to first audible chunk, draft and end, and cancel to its end. Knows no model.
+"""`sa3-daw bench`: request to first audible chunk, draft and end; cancel to its effects. Knows no model.
 
 It has a warm daemon of its own.
 """
@@ -23,7 +23,7 @@ from rich.console import Console
 
 from sa3_daw.cli.overview import plain_table
 from sa3_daw.cli.request import checked
-from sa3_daw.client import AudioChunk, Cancelled, Client, Finished, JobStream, Progress, new_job_id
+from sa3_daw.client import Accepted, AudioChunk, Cancelled, Client, Finished, JobStream, Progress, new_job_id
 from sa3_daw.config import environment_with
 from sa3_daw.errors import DaemonUnreachable, invalid
 from sa3_daw.job import Job, TempoPoint
@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         cancels = steps_to_cancel(client, replace(job, prompt=PROMPTS[0], steps=MANY_STEPS), num_runs)
     shown = {name: {"p50": percentile(values, 50), "p99": percentile(values, 99)} for name, values in times.items()}
     ratios = ratios_of(shown, num_samples / SAMPLE_RATE)
-    ratios |= {f"cancel / step, p{share}": percentile(cancels, share) for share in (50, 99)}
+    ratios |= {
+        f"{name} / step, p{share}": percentile(waits, share) for name, waits in cancels.items() for share in (50, 99)
+    }
     if arguments.json:
         print(json.dumps({"seconds": num_samples / SAMPLE_RATE, "runs": num_runs, **shown, "ratios": ratios}))
         return 0
@@ -118,18 +120,25 @@ def one_run(client: Client, job: Job) -> dict[str, float]:
     return moments
 
 
-def steps_to_cancel(client: Client, job: Job, num_runs: int) -> list[float]:
-    """Cancel a job of many steps again and again, at any moment of a step; return the waits, in steps."""
-    chance, waits = random.Random(0), []
+def steps_to_cancel(client: Client, job: Job, num_runs: int) -> Times:
+    """Cancel a job of many steps again and again, at any moment of a step, while another waits.
+
+    Return, in steps, how long it took until it was cancelled and until the engine had begun with the other.
+    """
+    chance, waits = random.Random(0), Times()
     for _ in range(num_runs):
         with client.submit(replace(job, job_id=new_job_id())) as stream:
             told = [step_told(stream) for _ in range(TIMED_STEPS)]
-            step_seconds = (told[-1] - told[0]) / (len(told) - 1)
-            sleep(chance.uniform(0, step_seconds))
-            asked = perf_counter()
-            stream.cancel()
-            assert isinstance(list(stream)[-1], Cancelled)
-            waits.append((perf_counter() - asked) / step_seconds)
+            with client.submit(replace(job, job_id=new_job_id())) as following:
+                assert isinstance(next(following), Accepted)
+                step_seconds = (told[-1] - told[0]) / (len(told) - 1)
+                sleep(chance.uniform(0, step_seconds))
+                asked = perf_counter()
+                stream.cancel()
+                assert isinstance(list(stream)[-1], Cancelled)
+                waits.setdefault("cancel", []).append((perf_counter() - asked) / step_seconds)
+                assert isinstance(next(following), Progress)
+                waits.setdefault("cancel to the next job", []).append((perf_counter() - asked) / step_seconds)
     return waits
 
 

@@ -65,12 +65,12 @@ class Jobs:
     def open(self) -> None:
         """Open the store; jobs that an earlier daemon left unfinished are failed, what they had made is stored."""
         self.takes.open()
-        for job, was_live in self._journal.left_behind():
-            recorder = self._recorder(job)
-            recorder.take_up()
-            if was_live:
-                log.warning("failed: the daemon before this one died", extra=about(job.job_id))
-                self._remember(LiveJob(Ticket(("", b""), job), recorder), msg.Failed(EngineDead.code, ""))
+        for left in self._journal.left_behind():
+            recorder = self._recorder(left.job)
+            recorder.take_up(left.complete)
+            if left.was_live:
+                log.warning("failed: the daemon before this one died", extra=about(left.job.job_id))
+                self._remember(LiveJob(Ticket(("", b""), left.job), recorder), msg.Failed(EngineDead.code, ""))
             self._let_go(recorder)
         self._audio.drop_left()
 
@@ -311,8 +311,8 @@ class Jobs:
 
         def settled() -> None:
             self._storing.remove(recorder)
-            if all(other.job_id != recorder.job_id for other in self._storing):
-                self._journal.stored(recorder.job_id)
+            if all(other.job.job_id != recorder.job.job_id for other in self._storing):
+                self._journal.stored(recorder.job)
 
         self._storing.append(recorder)
         recorder.close(settled)
@@ -325,6 +325,7 @@ class Jobs:
 
     def _variation_complete(self, live: LiveJob, message: msg.Made) -> None:
         live.recorder_of_run.complete(message.made, lambda take: self._take_stored(live, take))
+        self._journal.complete(live.job, message.made)
 
     def _take_stored(self, live: LiveJob, take: msg.Take) -> None:
         if self._live.get(live.job.job_id) is live:

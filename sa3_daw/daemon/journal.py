@@ -1,8 +1,8 @@
 """What was asked of the daemon, on disk: a file per job until its last take is stored, a log of all. Knows no client.
 
 A job whose file a new daemon finds was live when the one before it died, or, under its second name, had ended with
-takes still to be stored. The log has one JSON line per accepted job, with everything that makes it again, and one per
-end; it is rotated.
+takes still to be stored. A file per complete variation tells until then what was measured of it. The log has one JSON
+line per accepted job, with everything that makes it again, and one per end; it is rotated.
 """
 
 from __future__ import annotations
@@ -10,21 +10,34 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from sa3_daw.job import Job
 from sa3_daw.logs import about
 from sa3_daw.protocol.messages import JobEnd
+from sa3_daw.take import TakeMade
 
 log = logging.getLogger(__name__)
 
-LIVE, ENDED = ".json", ".ended"
+T = TypeVar("T")
+
+LIVE, ENDED, COMPLETE = ".json", ".ended", ".made"
 MAX_LOG_BYTES = 16 << 20
 NUM_OLD_LOGS = 4
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a daemon that died had in hand: a job, still live or ended, and its complete variations."""
+
+    job: Job
+    was_live: bool
+    complete: dict[int, TakeMade]
 
 
 class Journal:
@@ -35,24 +48,20 @@ class Journal:
         self._log = data_dir / "log" / "requests.jsonl"
         self._has_whole_lines = False
 
-    def left_behind(self) -> list[tuple[Job, bool]]:
-        """Return the jobs that an earlier daemon had in hand when it died, and whether each was still live."""
+    def left_behind(self) -> list[Left]:
+        """Return what an earlier daemon had in hand when it died."""
         try:
-            paths = sorted(self._live.iterdir())
+            paths = sorted(path for path in self._live.iterdir() if path.suffix in (LIVE, ENDED))
         except OSError:  # Nothing was noted yet, or nothing can be read.
             return []
-        jobs = []
-        for path in paths:
-            try:
-                jobs.append((msgspec.json.decode(path.read_bytes(), type=Job), path.suffix == LIVE))
-            except (OSError, msgspec.MsgspecError) as error:
-                log.error("journal: %s cannot be used: %s", path, error)
-        return jobs
+        jobs = ((path, _read(path, Job)) for path in paths)
+        return [Left(job, path.suffix == LIVE, self._complete_of(job)) for path, job in jobs if job is not None]
 
     def accepted(self, job: Job) -> None:
         """Note a job that is live from now on."""
         try:
             self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._forget_complete(job)
             self._path(job.job_id, LIVE).write_bytes(msgspec.json.encode(job))
         except OSError as error:
             log.error("journal: it is not noted: %s", error, extra=about(job.job_id))
@@ -67,12 +76,29 @@ class Journal:
             log.error("journal: it stays noted as live: %s", error, extra=about(end.job_id))
         self._append({"event": "ended", "time_seconds": time(), "end": end})
 
-    def stored(self, job_id: str) -> None:
+    def complete(self, job: Job, made: TakeMade) -> None:
+        """Note a variation of which all has come."""
+        try:
+            self._complete_path(job, made.variation).write_bytes(msgspec.json.encode(made))
+        except OSError as error:
+            log.error("journal: a complete variation is not noted: %s", error, extra=about(job.job_id))
+
+    def stored(self, job: Job) -> None:
         """Forget a job that has ended and whose takes are stored."""
         try:
-            self._path(job_id, ENDED).unlink(missing_ok=True)
+            self._path(job.job_id, ENDED).unlink(missing_ok=True)
+            self._forget_complete(job)
         except OSError as error:
-            log.error("journal: it stays noted: %s", error, extra=about(job_id))
+            log.error("journal: it stays noted: %s", error, extra=about(job.job_id))
+
+    def _complete_of(self, job: Job) -> dict[int, TakeMade]:
+        paths = (self._complete_path(job, variation) for variation in range(job.num_variations))
+        found = (_read(path, TakeMade) for path in paths if path.is_file())
+        return {made.variation: made for made in found if made is not None}
+
+    def _forget_complete(self, job: Job) -> None:
+        for variation in range(job.num_variations):
+            self._complete_path(job, variation).unlink(missing_ok=True)
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
@@ -102,3 +128,14 @@ class Journal:
 
     def _path(self, job_id: str, suffix: str) -> Path:
         return self._live / f"{job_id}{suffix}"
+
+    def _complete_path(self, job: Job, variation: int) -> Path:
+        return self._path(f"{job.job_id}.{variation}", COMPLETE)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        log.error("journal: %s cannot be used: %s", path, error)
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,7 @@ class Recorder:
     """The recording of one job. A job that is run again goes on where its first run ended."""
 
     def __init__(self, job: Job, audio: AudioStore, takes: TakeStore, back_room: BackRoom) -> None:
-        self._job = job
+        self.job = job
         self._back_room = back_room
         self._audio = audio
         self._takes = takes
@@ -36,17 +36,14 @@ class Recorder:
         self.made: list[str] = []
         """The audio of its whole takes, as far as they were stored."""
 
-    @property
-    def job_id(self) -> str:
-        """The id of its job."""
-        return self._job.job_id
-
-    def take_up(self) -> None:
-        """Store what a daemon that died had recorded of this job and not stored; it cannot tell whether that is all."""
-        for variation in range(self._job.num_variations):
-            left = self._audio.take_left(f"{self.job_id}.{variation}")
+    def take_up(self, complete: Mapping[int, TakeMade]) -> None:
+        """Store what a daemon that died had recorded of this job and not stored; ``complete`` tells what was whole."""
+        for variation in range(self.job.num_variations):
+            left = self._audio.take_left(f"{self.job.job_id}.{variation}")
             if left is not None:
                 self._spools[variation, False] = left
+                if variation in complete and left.num_written == self.job.num_samples:
+                    self._store(complete[variation], left, lambda _: self._takes.make_room(), interrupted=False)
         self.interrupt()
 
     def add(self, message: Audio, buffer: bytes) -> tuple[Entry, bytes] | None:
@@ -54,7 +51,7 @@ class Recorder:
 
         Raises EngineError on a gap, and when the disk takes nothing and there is too much to be kept in memory.
         """
-        if not 0 <= message.variation < self._job.num_variations or message.num_channels != NUM_CHANNELS:
+        if not 0 <= message.variation < self.job.num_variations or message.num_channels != NUM_CHANNELS:
             raise EngineError(f"the engine sent {message}, which the job has not asked for")
         if len(buffer) != message.num_samples * BYTES_PER_FRAME:
             raise EngineError(f"the engine sent {len(buffer)} bytes for {message.num_samples} samples")
@@ -78,8 +75,8 @@ class Recorder:
         if made.variation in self._completed:
             return
         spool = self._spool(made.variation, draft=False)
-        if spool.num_written != self._job.num_samples:
-            raise EngineError(f"{spool.num_written} of {self._job.num_samples} samples of {made} have come")
+        if spool.num_written != self.job.num_samples:
+            raise EngineError(f"{spool.num_written} of {self.job.num_samples} samples of {made} have come")
         self._store(made, spool, then, interrupted=False)
 
     @property
@@ -89,15 +86,15 @@ class Recorder:
 
     def check_complete(self) -> None:
         """Raise EngineError unless every variation has been completed."""
-        if len(self._completed) < self._job.num_variations:
-            raise EngineError(f"the engine finished after {len(self._completed)} of {self._job.num_variations} takes")
+        if len(self._completed) < self.job.num_variations:
+            raise EngineError(f"the engine finished after {len(self._completed)} of {self.job.num_variations} takes")
 
     def interrupt(self) -> None:
         """Store what there is of variations that will not be completed; it gets to the disk behind the front."""
         for (variation, draft), spool in self._spools.items():
             if draft or variation in self._completed or not spool.num_written or spool.problem:
                 continue
-            seed = self._job.seed + variation
+            seed = self.job.seed + variation
             made = TakeMade(variation, seed, spool.num_written, 0.0, 0.0, None, None, None)
             self._store(made, spool, lambda _: self._takes.make_room(), interrupted=True)
 
@@ -114,7 +111,7 @@ class Recorder:
 
         def sealed(address: str | Exception) -> None:
             self._storing.discard(made.variation)
-            take = self._takes.add(self._job, made, spool, address, interrupted=interrupted)
+            take = self._takes.add(self.job, made, spool, address, interrupted=interrupted)
             if take.audio:
                 self.addresses.add(take.audio)
                 self.made.append(take.audio)
@@ -134,8 +131,8 @@ class Recorder:
     def _spool(self, variation: int, draft: bool) -> AudioSpool:
         key = (variation, draft)
         if key not in self._spools:
-            name = f"{self.job_id}.{variation}{'.draft' if draft else ''}"
-            self._spools[key] = self._audio.spool(name, self._job.num_samples)
+            name = f"{self.job.job_id}.{variation}{'.draft' if draft else ''}"
+            self._spools[key] = self._audio.spool(name, self.job.num_samples)
         return self._spools[key]
 
 

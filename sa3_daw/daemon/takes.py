@@ -87,12 +87,18 @@ class TakeStore:
     def add(
         self, job: Job, made: TakeMade, spool: AudioSpool, sealed: str | Exception, *, interrupted: bool = False
     ) -> Take:
-        """Store one variation, sealed under its address; the reply names it, or says why it could not be stored."""
+        """Store one variation, sealed under its address; the reply names it, or says why it could not be stored.
+
+        The recipe comes first: who dies before the audio is in its place leaves both, and the next one completes them.
+        """
         try:
             if isinstance(sealed, Exception):
                 raise OSError(str(sealed))
             audio = sealed
-            self._audio.keep(spool, audio)
+            half = self._without_audio(job, audio)
+            if half is not None:
+                self._audio.keep(spool, audio)
+                return Take(half.take_id, audio, half.made)
             take_id = f"{self._next_number:08d}-{secrets.token_hex(4)}"
             source = job.source.audio if job.source else ""
             info = TakeInfo(
@@ -109,7 +115,12 @@ class TakeStore:
                 interrupted=interrupted,
                 daemon_version=__version__,
             )
-            self._index.put(Record(info, job))
+            try:
+                self._index.put(Record(info, job))
+                self._audio.keep(spool, audio)
+            except (OSError, sqlite3.Error):
+                self._index.disown(take_id)
+                raise
         except (OSError, sqlite3.Error) as error:
             self.problem = str(error)
             log.error("a take is not stored: %s", error, extra=about(job.job_id))
@@ -209,6 +220,13 @@ class TakeStore:
         except (OSError, sqlite3.Error) as error:
             num_takes, self.problem = 0, str(error)
         return StoreStatus(num_takes, self.num_bytes, self._budget_bytes, self.problem)
+
+    def _without_audio(self, job: Job, audio: str) -> TakeInfo | None:
+        """Return the job's take of that audio when a daemon died before it had put the audio in its place."""
+        if self._audio.num_samples(audio):
+            return None
+        takes = (record.take for record in self._index.of_job(job.job_id))
+        return next((take for take in takes if take.audio == audio), None)
 
     def _find(self, take_id: str) -> Record | None:
         return self._asked(lambda: self._index.get(take_id)) if TAKE_ID.fullmatch(take_id) else None

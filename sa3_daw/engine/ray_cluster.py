@@ -163,7 +163,7 @@ class RemoteEngine:
         return report
 
     def stop(self, references: Any) -> None:
-        """Stop a job; the engine looks between any two steps or chunks."""
+        """Stop a job; the engine looks often."""
         if not self.is_dead:
             self._ray.cancel(references)
 
