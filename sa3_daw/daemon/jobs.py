@@ -16,16 +16,16 @@ from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.client_sockets import Address
 from sa3_daw.daemon.delivery import Delivery, Entry, Frames
+from sa3_daw.daemon.ends import Ends
 from sa3_daw.daemon.engine_room import EngineRoom
 from sa3_daw.daemon.forecast import Forecast
 from sa3_daw.daemon.journal import Journal
 from sa3_daw.daemon.limits import MAX_CREDIT
 from sa3_daw.daemon.live_job import NO_PROGRESS, LiveJob
-from sa3_daw.daemon.recorder import Recorder, replay
+from sa3_daw.daemon.recorder import replay
 from sa3_daw.daemon.scheduler import Scheduler, Ticket
-from sa3_daw.daemon.statistics import Statistics
-from sa3_daw.daemon.takes import TakeStore, same_content
-from sa3_daw.errors import EngineDead, EngineError, invalid
+from sa3_daw.daemon.takes import same_content
+from sa3_daw.errors import EngineError, invalid
 from sa3_daw.job import Job, Source
 from sa3_daw.logs import about
 from sa3_daw.protocol import messages as msg
@@ -53,26 +53,17 @@ class Jobs:
         self._send = send
         self._audio = audio
         self._journal = journal
-        self._back_room = back_room
         self._live: dict[str, LiveJob] = {}
-        self._storing: list[Recorder] = []  # of jobs that ended with takes still on their way to the disk
         self._forecast = Forecast()
         self._told_loading: Ticket | None = None
+        self._ends = Ends(config, audio, journal, back_room, self._audio_in_use)
         self.scheduler = Scheduler(config.max_queued_jobs)
-        self.statistics = Statistics()
-        self.takes = TakeStore(config, audio, self._audio_in_use)
+        self.statistics = self._ends.statistics
+        self.takes = self._ends.takes
 
     def open(self) -> None:
-        """Open the store; jobs that an earlier daemon left unfinished are failed, what they had made is stored."""
-        self.takes.open()
-        for left in self._journal.left_behind():
-            recorder = self._recorder(left.job)
-            recorder.take_up(left.complete)
-            if left.was_live:
-                log.warning("failed: the daemon before this one died", extra=about(left.job.job_id))
-                self._remember(LiveJob(Ticket(("", b""), left.job), recorder), msg.Failed(EngineDead.code, ""))
-            self._let_go(recorder)
-        self._audio.drop_left()
+        """Take up what an earlier daemon left."""
+        self._ends.open()
 
     # What clients want
 
@@ -98,7 +89,7 @@ class Jobs:
             return
         ticket = Ticket(client, job)
         self.scheduler.submit(ticket)
-        live = LiveJob(ticket, self._recorder(job))
+        live = LiveJob(ticket, self._ends.recorder(job))
         self._live[job.job_id] = live
         self._journal.accepted(job)
         log.info(
@@ -196,8 +187,7 @@ class Jobs:
         """Cancel everything: the daemon ends."""
         for live in list(self._live.values()):
             self._close(live, msg.Cancelled())
-        self._back_room.close()
-        self.takes.close()
+        self._ends.close()
 
     # What there is to see
 
@@ -277,45 +267,18 @@ class Jobs:
         last = live.log.entries[-1].message if live.log.entries else None
         if isinstance(last, msg.Finished) and not live.deliveries and self._live.get(live.job.job_id) is live:
             del self._live[live.job.job_id]
-            self._remember(live, last)
-            self._put_away(live)
+            self._ends.remember(live, last)
+            self._ends.put_away(live)
 
     def _close(self, live: LiveJob, last: msg.Failed | msg.Cancelled) -> None:
         """End a job that has no good end: what it made so far is stored."""
         if self._live.pop(live.job.job_id, None) is None:
             return
-        self._remember(live, last)
+        self._ends.remember(live, last)
         self._tell(live, last)
         if live.recorder is not None and not live.is_computed:
             live.recorder.interrupt()
-        self._put_away(live)
-
-    def _remember(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
-        """Count and note the end of a job, unless it was a replay."""
-        if live.recorder is not None:
-            end = live.end(last)
-            log.info("%s %s after %g s", end.outcome, end.code, end.ran_seconds, extra=about(end.job_id))
-            self.statistics.ended(end)
-            self._journal.ended(end)
-
-    def _put_away(self, live: LiveJob) -> None:
-        if live.recorder is not None:
-            self._let_go(live.recorder)
-            self.takes.make_room()
-
-    def _recorder(self, job: Job) -> Recorder:
-        return Recorder(job, self._audio, self.takes, self._back_room)
-
-    def _let_go(self, recorder: Recorder) -> None:
-        """Remember the recorder of a job that has ended until all that the job made is on the disk."""
-
-        def settled() -> None:
-            self._storing.remove(recorder)
-            if all(other.job.job_id != recorder.job.job_id for other in self._storing):
-                self._journal.stored(recorder.job)
-
-        self._storing.append(recorder)
-        recorder.close(settled)
+        self._ends.put_away(live)
 
     def _audio_came(self, live: LiveJob, message: msg.Audio, buffer: bytes) -> None:
         recorded = live.recorder_of_run.add(message, buffer)
@@ -382,5 +345,4 @@ class Jobs:
                 self._close(live, msg.Failed(error.code, error.message))
 
     def _audio_in_use(self) -> set[str]:
-        storing = [each.addresses for each in self._storing]
-        return set().union(*storing, *(live.audio_in_use() for live in self._live.values()))
+        return set[str]().union(*(live.audio_in_use() for live in self._live.values()))
