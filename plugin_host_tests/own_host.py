@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Callable
@@ -144,20 +145,23 @@ class WindowHost(OwnHost):
         return take
 
 
-BASE64 = ".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+JUCE_ALPHABET = b".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
+TO_JUCE, FROM_JUCE = bytes.maketrans(ALPHABET, JUCE_ALPHABET), bytes.maketrans(JUCE_ALPHABET, ALPHABET)
 MAGIC = (0x21324356).to_bytes(4, "little")
 
 
 def coded(own: bytes) -> str:
-    """Return bytes as JUCE writes them into texts: their number, a point, and its own base 64."""
-    bits = int.from_bytes(own, "little")
-    return f"{len(own)}." + "".join(BASE64[bits >> 6 * i & 63] for i in range((len(own) * 8 + 5) // 6))
+    """Return bytes as JUCE writes them into texts: their number, a point, and base 64 from the lowest bits on."""
+    whole = own + bytes(-len(own) % 3)
+    letters = base64.b64encode(whole[::-1])[::-1].translate(TO_JUCE)[: (len(own) * 8 + 5) // 6]
+    return f"{len(own)}.{letters.decode()}"
 
 
 def decoded(text: str) -> bytes:
     size, _, letters = text.partition(".")
-    bits = sum(BASE64.index(char) << 6 * i for i, char in enumerate(letters))
-    return (bits & (1 << 8 * int(size)) - 1).to_bytes(int(size), "little")
+    whole = letters + "." * (-len(letters) % 4)
+    return base64.b64decode(whole.encode().translate(FROM_JUCE)[::-1])[::-1][: int(size)]
 
 
 def wrapped(own: bytes) -> bytes:
