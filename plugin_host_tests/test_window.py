@@ -52,7 +52,7 @@ def window(open_window: OpenWindow, daemon: RunningDaemon) -> WindowHost:
     with_recipe(host)
     host.ask(op="position", **A_BAR)
     host.run(samples=4096)
-    host.until("daemon found", lambda: host.status() == "Ready")
+    host.until("daemon found", lambda: host.status() == "Ready" and host.is_enabled("generate"))
     return host
 
 
