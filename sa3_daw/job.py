@@ -7,7 +7,7 @@ same job: what differs is the source it starts from and the regions it makes ane
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,8 @@ class Job:
     """audible, normal or speculative: which of the waiting jobs run first."""
     durable: bool = False
     """Goes on, into the take store, when its client vanishes; otherwise it is cancelled then."""
+
+
+def content_of(job: Job) -> Job:
+    """Return what a job makes, whoever waits for it and how urgently; equal contents are the same audio."""
+    return replace(job, priority="normal", durable=False)

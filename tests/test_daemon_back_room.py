@@ -25,7 +25,7 @@ from sa3_daw.daemon.takes import TakeStore
 from sa3_daw.errors import LimitExceeded, RequestError
 from sa3_daw.job import Source
 from sa3_daw.protocol.framing import Received
-from sa3_daw.protocol.messages import Audio, Cancelled, Header, ListTakes, PutAudio, PutAudioReply, Take
+from sa3_daw.protocol.messages import Audio, Header, ListTakes, PutAudio, PutAudioReply, Take
 from sa3_daw.protocol.version import PROTOCOL_VERSION
 from sa3_daw.take import TakeMade
 from tests.running_daemon import PATIENCE_SECONDS, a_job
@@ -144,7 +144,9 @@ def test_the_source_of_an_interrupted_job_stays_while_its_take_is_on_its_way_to_
     room, gate = BackRoom(), threading.Event()
     store = AudioStore(tmp_path, room)
     handle = SimpleNamespace(state="idle")
-    engine: Any = SimpleNamespace(is_hopeless=False, make_ready=lambda: True, run=lambda _: None, handle=handle)
+    engine: Any = SimpleNamespace(
+        is_hopeless=False, make_ready=lambda: True, run=lambda _: None, stop=lambda: None, handle=handle
+    )
     config = replace(load_config(), data_dir=tmp_path)
     jobs = Jobs(config, engine, lambda *_: True, store, Journal(tmp_path), room)
     jobs.open()
@@ -159,7 +161,7 @@ def test_the_source_of_an_interrupted_job_stays_while_its_take_is_on_its_way_to_
     jobs.move_on()
     jobs.engine_event(Received(Header(PROTOCOL_VERSION), Audio(0, 4, 2, 0), (bytes(32),)))
     room.do(gate.wait, lambda _: None)
-    jobs.engine_event(Received(Header(PROTOCOL_VERSION), Cancelled(), ()))
+    assert jobs.cancel(job.job_id)
     assert jobs.takes.delete(made[0].take_id)
     gate.set()
     while not (stored := jobs.takes.search(ListTakes())):

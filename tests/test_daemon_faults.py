@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -255,22 +254,6 @@ def test_a_whole_variation_that_a_killed_daemon_had_not_flushed_is_stored_as_who
         assert not whole.interrupted and whole.made.peak_db == -6.0, "what the engine had measured"
         assert np.array_equal(client.get_audio(whole.audio), fake_engine.tone(job))
         wait_for("nothing is left", lambda: not list((data_dir(tmp_path / "run") / "live").iterdir()))
-
-
-def test_a_take_whose_audio_was_not_in_its_place_when_the_daemon_was_killed_gets_it(tmp_path: Path) -> None:
-    job = a_job()
-    with RunningDaemon(tmp_path / "run") as daemon, daemon.client() as client:
-        client.generate(job)
-        (before,) = client.list_takes()
-    folder = data_dir(tmp_path / "run")
-    (stored,) = (folder / "audio").glob("*/*.f32")
-    stored.rename(folder / "incoming" / f"{job.job_id}.0.0123456789abcdef.{job.num_samples}.part")
-    (folder / "live" / f"{job.job_id}.ended").write_bytes(msgspec.json.encode(job))
-    with RunningDaemon(tmp_path / "run") as successor, successor.client() as client:
-        wait_for("the audio", stored.is_file)
-        assert client.list_takes() == (before,)
-        assert np.array_equal(client.get_audio(before.audio), fake_engine.tone(job))
-    check_nothing_is_left(folder)
 
 
 def kill_a_daemon_that_has_sent(num_samples: int, job: Job, daemon: RunningDaemon, *, cancel: bool = False) -> int:

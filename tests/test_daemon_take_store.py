@@ -36,9 +36,10 @@ class Store:
         self.takes = TakeStore(config, self.audio, lambda: ())
         self.takes.open()
 
-    def make(self, value: int) -> Take:
+    def make(self, value: int, job_id: str = "") -> Take:
         made: list[Take] = []
-        recorder = Recorder(a_job(num_samples=NUM_SAMPLES, job_id=f"{value}"), self.audio, self.takes, self.room)
+        job = a_job(num_samples=NUM_SAMPLES, job_id=job_id or f"{value}")
+        recorder = Recorder(job, self.audio, self.takes, self.room)
         recorder.add(Audio(0, NUM_SAMPLES, 2, 0), bytes([value]) * 8 * NUM_SAMPLES)
         recorder.complete(TakeMade(0, 7, NUM_SAMPLES, 0.0, 0.0, None, None, None), made.append)
         while not made:
@@ -78,10 +79,14 @@ def rows(index: sqlite3.Connection) -> int:
 
 
 def test_audio_of_another_take_stays_when_one_goes(store: Store) -> None:
-    one, other = store.make(1), store.make(1)
-    assert one.audio == other.audio
+    one, other = store.make(1), store.make(1, job_id="other")
+    assert one.audio == other.audio and one.take_id != other.take_id
     assert store.takes.delete(one.take_id) and store.audio.path(one.audio).exists()
     assert store.takes.delete(other.take_id) and not store.audio.path(one.audio).exists()
+
+
+def test_a_take_that_a_job_makes_again_is_there_once(store: Store) -> None:
+    assert store.make(1).take_id == store.make(1).take_id and store.takes.status().num_takes == 1
 
 
 def test_what_the_disk_says_is_told_plainly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

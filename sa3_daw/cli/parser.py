@@ -84,7 +84,7 @@ def add_checks(commands: Commands) -> None:
         "measure the time to the first audible chunk",
         later("sa3_daw.cli.bench", "run"),
         "Measure, with a warm daemon of its own, the time from a request to its first audible chunk, to its draft and "
-        "to its end, and from a cancel to its effect; every run is another prompt and seed.",
+        "to its end, and from a cancel to its effects; every run is another prompt and seed.",
     )
     bench.add_argument("--model", default="nano", metavar="NAME", help="see `sa3-daw models` (nano)")
     bench.add_argument("--seconds", type=number, default=number("10"), metavar="S", help="length of the clip (10)")

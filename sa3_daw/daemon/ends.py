@@ -11,9 +11,8 @@ from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.journal import Journal
 from sa3_daw.daemon.live_job import LiveJob
 from sa3_daw.daemon.recorder import Recorder
-from sa3_daw.daemon.scheduler import Ticket
 from sa3_daw.daemon.statistics import Statistics
-from sa3_daw.daemon.takes import TakeStore
+from sa3_daw.daemon.takes import TakeStore, same_content
 from sa3_daw.errors import EngineDead
 from sa3_daw.job import Job
 from sa3_daw.logs import about
@@ -48,7 +47,7 @@ class Ends:
             recorder.take_up(left.complete)
             if left.was_live:
                 log.warning("failed: the daemon before this one died", extra=about(left.job.job_id))
-                self.remember(LiveJob(Ticket(("", b""), left.job), recorder), msg.Failed(EngineDead.code, ""))
+                self._note(left.job, _left_unfinished(left.job))
             self._let_go(recorder)
         self._audio.drop_left()
 
@@ -61,8 +60,7 @@ class Ends:
         if live.recorder is not None:
             end = live.end(last)
             log.info("%s %s after %g s", end.outcome, end.code, end.ran_seconds, extra=about(end.job_id))
-            self.statistics.ended(end)
-            self._journal.ended(end)
+            self._note(live.job, end)
 
     def put_away(self, live: LiveJob) -> None:
         """Let go of what a job recorded, once it is on the disk, and make room for it."""
@@ -75,13 +73,32 @@ class Ends:
         self._back_room.close()
         self.takes.close()
 
+    def _note(self, job: Job, end: msg.JobEnd) -> None:
+        self.statistics.ended(end)
+        self._journal.ended(job, end)
+
     def _let_go(self, recorder: Recorder) -> None:
         """Remember the recorder of a job that has ended until all that the job made is on the disk."""
 
         def settled() -> None:
             self._storing.remove(recorder)
-            if all(other.job.job_id != recorder.job.job_id for other in self._storing):
+            if not any(same_content(other.job, recorder.job) for other in self._storing):
                 self._journal.stored(recorder.job)
 
         self._storing.append(recorder)
         recorder.close(settled)
+
+
+def _left_unfinished(job: Job) -> msg.JobEnd:
+    """Return the end of a job whose daemon died."""
+    return msg.JobEnd(
+        job_id=job.job_id,
+        outcome="failed",
+        code=EngineDead.code,
+        model=job.model,
+        num_samples=job.num_samples,
+        sample_rate=job.sample_rate,
+        waited_seconds=0.0,
+        ran_seconds=0.0,
+        timings_seconds={},
+    )

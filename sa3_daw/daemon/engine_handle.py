@@ -204,8 +204,9 @@ class EngineHandle:
         self._send(Cancel(), job_id)
 
     def task_ended(self) -> None:
-        """The last word on what it was given has come."""
-        self.state = "idle"
+        """The last word on what it was given has come. One that was killed takes nothing more, though it says so."""
+        if not self._kill_reason:
+            self.state = "idle"
 
     def stop(self, grace_seconds: float) -> None:
         """End the engine: ask, wait ``grace_seconds``, then kill."""

@@ -20,6 +20,7 @@ from sa3_daw.daemon.engine_handle import EngineHandle
 from sa3_daw.daemon.limits import MAX_ORDERS
 from sa3_daw.errors import EngineDead, LimitExceeded
 from sa3_daw.job import Job
+from sa3_daw.logs import about
 from sa3_daw.protocol.endpoints import ENGINE_LOG, IpcDir
 from sa3_daw.protocol.framing import Received
 from sa3_daw.protocol.messages import (
@@ -170,6 +171,7 @@ class EngineRoom:
                 yield received
             elif received.header.job and received.header.job == self._stopping_id:
                 if isinstance(message, TERMINAL):
+                    log.info("engine: %s when it was to stop", type(message).__name__, extra=about(self._stopping_id))
                     self.job_ended(well=isinstance(message, Finished))
             else:
                 log.warning("engine: %s about job %r, which does not run", type(message).__name__, received.header.job)

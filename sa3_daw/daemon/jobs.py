@@ -167,10 +167,12 @@ class Jobs:
                 self._audio_came(live, message, received.buffers[0] if received.buffers else b"")
             elif isinstance(message, msg.Made):
                 self._variation_complete(live, message)
-            elif isinstance(message, msg.TERMINAL):
+            elif isinstance(message, msg.Finished | msg.Failed):
                 if isinstance(message, msg.Finished):
                     live.recorder_of_run.check_complete()
                 self._run_ended(live, message)
+            elif isinstance(message, msg.Cancelled):
+                raise EngineError("the engine cancelled a job that nobody had cancelled")
         except EngineError as error:
             self._room.break_off(error.message)
 
@@ -296,7 +298,7 @@ class Jobs:
             self._finish_when_stored(live)
             self._deliver(live)
 
-    def _run_ended(self, live: LiveJob, last: msg.Finished | msg.Failed | msg.Cancelled) -> None:
+    def _run_ended(self, live: LiveJob, last: msg.Finished | msg.Failed) -> None:
         """The engine is done with its job, one way or another."""
         if self._room.handle.state == "busy":
             self._room.job_ended(well=isinstance(last, msg.Finished))

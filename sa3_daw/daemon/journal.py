@@ -11,13 +11,14 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
 import msgspec
 
-from sa3_daw.job import Job
+from sa3_daw.job import Job, content_of
 from sa3_daw.logs import about
 from sa3_daw.protocol.messages import JobEnd
 from sa3_daw.take import TakeMade
@@ -51,9 +52,15 @@ class Journal:
     def left_behind(self) -> list[Left]:
         """Return what an earlier daemon had in hand when it died."""
         try:
-            paths = sorted(path for path in self._live.iterdir() if path.suffix in (LIVE, ENDED))
+            files = sorted(self._live.iterdir())
         except OSError:  # Nothing was noted yet, or nothing can be read.
             return []
+        paths = [path for path in files if path.suffix in (LIVE, ENDED)]
+        names = {path.stem for path in paths}
+        for path in files:
+            if path.suffix == COMPLETE and path.stem.rpartition(".")[0] not in names:
+                with suppress(OSError):
+                    path.unlink()
         jobs = ((path, _read(path, Job)) for path in paths)
         return [Left(job, path.suffix == LIVE, self._complete_of(job)) for path, job in jobs if job is not None]
 
@@ -61,17 +68,16 @@ class Journal:
         """Note a job that is live from now on."""
         try:
             self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._forget_complete(job)
-            self._path(job.job_id, LIVE).write_bytes(msgspec.json.encode(job))
+            self._path(job, LIVE).write_bytes(msgspec.json.encode(job))
         except OSError as error:
             log.error("journal: it is not noted: %s", error, extra=about(job.job_id))
         self._append({"event": "accepted", "time_seconds": time(), "job": job})
 
-    def ended(self, end: JobEnd) -> None:
+    def ended(self, job: Job, end: JobEnd) -> None:
         """Note that a job is no longer live, though takes of it may still have to be stored."""
         try:
             with suppress(FileNotFoundError):  # It could not be noted.
-                os.replace(self._path(end.job_id, LIVE), self._path(end.job_id, ENDED))
+                os.replace(self._path(job, LIVE), self._path(job, ENDED))
         except OSError as error:
             log.error("journal: it stays noted as live: %s", error, extra=about(end.job_id))
         self._append({"event": "ended", "time_seconds": time(), "end": end})
@@ -86,8 +92,9 @@ class Journal:
     def stored(self, job: Job) -> None:
         """Forget a job that has ended and whose takes are stored."""
         try:
-            self._path(job.job_id, ENDED).unlink(missing_ok=True)
-            self._forget_complete(job)
+            if not self._path(job, LIVE).exists():  # It has not been sent again meanwhile.
+                self._forget_complete(job)
+            self._path(job, ENDED).unlink(missing_ok=True)
         except OSError as error:
             log.error("journal: it stays noted: %s", error, extra=about(job.job_id))
 
@@ -126,11 +133,16 @@ class Journal:
             if newer.exists():
                 os.replace(newer, older)
 
-    def _path(self, job_id: str, suffix: str) -> Path:
-        return self._live / f"{job_id}{suffix}"
+    def _path(self, job: Job, suffix: str) -> Path:
+        return self._live / f"{run_name(job)}{suffix}"
 
     def _complete_path(self, job: Job, variation: int) -> Path:
-        return self._path(f"{job.job_id}.{variation}", COMPLETE)
+        return self._live / f"{run_name(job)}.{variation}{COMPLETE}"
+
+
+def run_name(job: Job) -> str:
+    """Return what files of a job are called: its id may be another job's once it has ended, with other content."""
+    return f"{job.job_id}.{sha256(msgspec.json.encode(content_of(job))).hexdigest()[:16]}"
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

@@ -10,6 +10,7 @@ from sa3_daw.blobs import BYTES_PER_FRAME, NUM_CHANNELS
 from sa3_daw.daemon.audio_store import AudioStore
 from sa3_daw.daemon.back_room import BackRoom
 from sa3_daw.daemon.delivery import Entry
+from sa3_daw.daemon.journal import run_name
 from sa3_daw.daemon.limits import MAX_KEPT_BYTES, MAX_PIECE_SAMPLES
 from sa3_daw.daemon.spool import BYTES_PER_SAMPLE, AudioSpool, read_piece
 from sa3_daw.daemon.takes import TakeStore
@@ -24,6 +25,7 @@ class Recorder:
 
     def __init__(self, job: Job, audio: AudioStore, takes: TakeStore, back_room: BackRoom) -> None:
         self.job = job
+        self._name = run_name(job)
         self._back_room = back_room
         self._audio = audio
         self._takes = takes
@@ -39,7 +41,7 @@ class Recorder:
     def take_up(self, complete: Mapping[int, TakeMade]) -> None:
         """Store what a daemon that died had recorded of this job and not stored; ``complete`` tells what was whole."""
         for variation in range(self.job.num_variations):
-            left = self._audio.take_left(f"{self.job.job_id}.{variation}")
+            left = self._audio.take_left(f"{self._name}.{variation}")
             if left is not None:
                 self._spools[variation, False] = left
                 if variation in complete and left.num_written == self.job.num_samples:
@@ -131,7 +133,7 @@ class Recorder:
     def _spool(self, variation: int, draft: bool) -> AudioSpool:
         key = (variation, draft)
         if key not in self._spools:
-            name = f"{self.job.job_id}.{variation}{'.draft' if draft else ''}"
+            name = f"{self._name}.{variation}{'.draft' if draft else ''}"
             self._spools[key] = self._audio.spool(name, self.job.num_samples)
         return self._spools[key]
 

@@ -172,7 +172,7 @@ class Server:
             self._spare_memory.give_back()
 
     def _wait_seconds(self) -> float:
-        if self._jobs.is_busy or self._room.has_orders or self._room.handle.state == "stopping":
+        if self._jobs.is_busy or self._room.is_occupied or self._room.handle.state == "stopping":
             return min(BUSY_POLL_SECONDS, self._room.handle.wait_seconds or BUSY_POLL_SECONDS)
         return IDLE_POLL_SECONDS
 

@@ -93,11 +93,16 @@ class TakeIndex:
         path = self._sidecar(record.take.take_id)
         part = path.with_suffix(".part")
         self._sidecars.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(part, "wb") as file:
-            file.write(msgspec.json.encode(record))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        try:
+            with open(part, "wb") as file:
+                file.write(msgspec.json.encode(record))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
         self._query(lambda db: _insert(db, record))
 
     def disown(self, take_id: str) -> None:

@@ -25,7 +25,7 @@ from sa3_daw.daemon.limits import MAX_LISTED_TAKES, MAX_SEARCH_BYTES, MAX_TAG_BY
 from sa3_daw.daemon.spool import AudioSpool
 from sa3_daw.daemon.take_index import Record, TakeIndex
 from sa3_daw.errors import InvalidField, LimitExceeded, invalid
-from sa3_daw.job import Job
+from sa3_daw.job import Job, content_of
 from sa3_daw.logs import about
 from sa3_daw.protocol.messages import (
     ChangeTake,
@@ -95,14 +95,10 @@ class TakeStore:
             if isinstance(sealed, Exception):
                 raise OSError(str(sealed))
             audio = sealed
-            half = self._without_audio(job, audio)
-            if half is not None:
-                self._audio.keep(spool, audio)
-                return Take(half.take_id, audio, half.made)
-            take_id = f"{self._next_number:08d}-{secrets.token_hex(4)}"
+            known = self._known(job, made, audio, interrupted=interrupted)
             source = job.source.audio if job.source else ""
-            info = TakeInfo(
-                take_id=take_id,
+            info = known or TakeInfo(
+                take_id=f"{self._next_number:08d}-{secrets.token_hex(4)}",
                 audio=audio,
                 job_id=job.job_id,
                 created_seconds=time(),
@@ -116,18 +112,20 @@ class TakeStore:
                 daemon_version=__version__,
             )
             try:
-                self._index.put(Record(info, job))
+                if known is None:
+                    self._index.put(Record(info, job))
                 self._audio.keep(spool, audio)
             except (OSError, sqlite3.Error):
-                self._index.disown(take_id)
+                if known is None or not self._audio.num_samples(audio):
+                    self._index.disown(info.take_id)
                 raise
         except (OSError, sqlite3.Error) as error:
             self.problem = str(error)
             log.error("a take is not stored: %s", error, extra=about(job.job_id))
             return Take("", "", made, f"the take could not be stored: {error}")
         self.problem = ""
-        self._next_number += 1
-        return Take(take_id, audio, made)
+        self._next_number += known is None
+        return Take(info.take_id, audio, info.made)
 
     def make_room(self) -> None:
         """Come closer to the configured budget, a few takes at a time, so that nobody waits for it. Never raises."""
@@ -221,12 +219,11 @@ class TakeStore:
             num_takes, self.problem = 0, str(error)
         return StoreStatus(num_takes, self.num_bytes, self._budget_bytes, self.problem)
 
-    def _without_audio(self, job: Job, audio: str) -> TakeInfo | None:
-        """Return the job's take of that audio when a daemon died before it had put the audio in its place."""
-        if self._audio.num_samples(audio):
-            return None
-        takes = (record.take for record in self._index.of_job(job.job_id))
-        return next((take for take in takes if take.audio == audio), None)
+    def _known(self, job: Job, made: TakeMade, audio: str, *, interrupted: bool) -> TakeInfo | None:
+        """Return the take that this one is again: of a run before it, or of a daemon that died over it."""
+        takes = (record.take for record in self._index.of_job(job.job_id) if same_content(record.job, job))
+        same = (take for take in takes if (take.audio, take.made.variation) == (audio, made.variation))
+        return next((take for take in same if interrupted or not take.interrupted), None)
 
     def _find(self, take_id: str) -> Record | None:
         return self._asked(lambda: self._index.get(take_id)) if TAKE_ID.fullmatch(take_id) else None
@@ -278,7 +275,7 @@ class TakeStore:
 
 def same_content(one: Job, other: Job) -> bool:
     """Tell whether two jobs make the same audio, whoever waits for it and how urgently."""
-    return replace(one, priority="normal", durable=False) == replace(other, priority="normal", durable=False)
+    return content_of(one) == content_of(other)
 
 
 def check_tags(tags: Collection[str]) -> None:
