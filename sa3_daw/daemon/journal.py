@@ -85,7 +85,7 @@ class Journal:
     def complete(self, job: Job, made: TakeMade) -> None:
         """Note a variation of which all has come."""
         try:
-            self._complete_path(job, made.variation).write_bytes(msgspec.json.encode(made))
+            self._complete_paths(job)[made.variation].write_bytes(msgspec.json.encode(made))
         except OSError as error:
             log.error("journal: a complete variation is not noted: %s", error, extra=about(job.job_id))
 
@@ -99,13 +99,12 @@ class Journal:
             log.error("journal: it stays noted: %s", error, extra=about(job.job_id))
 
     def _complete_of(self, job: Job) -> dict[int, TakeMade]:
-        paths = (self._complete_path(job, variation) for variation in range(job.num_variations))
-        found = (_read(path, TakeMade) for path in paths if path.is_file())
+        found = (_read(path, TakeMade) for path in self._complete_paths(job) if path.is_file())
         return {made.variation: made for made in found if made is not None}
 
     def _forget_complete(self, job: Job) -> None:
-        for variation in range(job.num_variations):
-            self._complete_path(job, variation).unlink(missing_ok=True)
+        for path in self._complete_paths(job):
+            path.unlink(missing_ok=True)
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
@@ -136,8 +135,9 @@ class Journal:
     def _path(self, job: Job, suffix: str) -> Path:
         return self._live / f"{run_name(job)}{suffix}"
 
-    def _complete_path(self, job: Job, variation: int) -> Path:
-        return self._live / f"{run_name(job)}.{variation}{COMPLETE}"
+    def _complete_paths(self, job: Job) -> list[Path]:
+        name = run_name(job)
+        return [self._live / f"{name}.{variation}{COMPLETE}" for variation in range(job.num_variations)]
 
 
 def run_name(job: Job) -> str:

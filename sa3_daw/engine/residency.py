@@ -64,7 +64,7 @@ class Residents:
     def run(self, job: Job, look: Callable[[], None]) -> Iterator[Event]:
         """Run a job, loading its model first when it is not resident; closing the iterator cancels.
 
-        On a CPU ``look`` is called before every layer as well, so that what it raises need not wait for a step's end.
+        On a CPU, uncompiled, ``look`` is called before every layer: what it raises need not wait for the step to end.
 
         Raises MemoryError when memory ran out, after all that can be was given back. Ends the process when the GPU is
         lost to it.
